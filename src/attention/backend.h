@@ -1,0 +1,92 @@
+// The plug-in interface of attention: a constant data sheet, a speed estimate and a plan.
+#pragma once
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "attention/attention_io.h"
+#include "attention/problem.h"
+#include "platform/device.h"
+
+namespace tessera {
+
+enum class Fidelity { kExact, kQuantized, kSparse };  // ordered: a wider choice includes the ones before it
+std::string_view Name(Fidelity fidelity) noexcept;
+
+template <class Enum>
+constexpr uint32_t Bit(Enum value) noexcept {
+  return 1u << static_cast<uint32_t>(value);
+}
+
+// Head dims a backend takes: multiples of `step` from `smallest` to `largest`.
+struct HeadDims {
+  int smallest = 0, largest = 0, step = 1;
+  constexpr bool Contains(int head_dim) const noexcept {
+    return head_dim >= smallest && head_dim <= largest && head_dim % step == 0;
+  }
+};
+
+// A data sheet. Every default says no.
+struct AttentionCaps {
+  uint32_t devices = 0;   // Bit(DeviceKind)
+  Isa isa = Isa::kScalar; // the least instruction set on a CPU
+  uint32_t dtypes = 0;    // Bit(DType)
+  HeadDims head_dims;
+  MaskFeatures masks = kMaskNone;  // every combination of these
+  bool grouped_kv = false;   // kv_heads < heads
+  bool cross = false;        // q_len != kv_len
+  bool lse = false;
+  bool walks_blocks = false; // takes AttentionIO::blocks, so planners can use it
+  bool wants_grid = false;   // needs problem.grid
+  Fidelity fidelity = Fidelity::kExact;
+};
+
+// One configuration key of a backend or planner.
+using OptionValue = std::variant<bool, int64_t, double, std::string, std::vector<double>>;
+struct OptionSpec {
+  std::string_view key;
+  std::string_view help;
+  OptionValue (*default_value)();
+  std::optional<double> least, most;   // for numbers
+  std::string_view choices;            // "a|b|c" for strings, empty: any
+};
+class Options {
+ public:
+  void Set(std::string key, OptionValue value);
+  const OptionValue* Find(std::string_view key) const noexcept;
+  std::span<const std::pair<std::string, OptionValue>> values() const noexcept { return values_; }
+  bool operator==(const Options&) const = default;
+
+ private:
+  std::vector<std::pair<std::string, OptionValue>> values_;
+};
+
+// Made once per (problem, device, options), reused over steps. Thread-compatible: one Run at a time.
+class AttentionPlan {
+ public:
+  virtual ~AttentionPlan() = default;
+  virtual size_t workspace_bytes() const noexcept = 0;
+  virtual void BeginStep(int /*step*/) noexcept {}
+  // Never allocates, locks or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
+  virtual void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept = 0;
+};
+
+// A kernel's descriptor. It links in every build, also where `plan` is null ("not in this build").
+struct AttentionBackend {
+  std::string_view name;     // what users type; also the file's name
+  std::string_view aliases;  // space separated
+  std::string_view summary;  // one line for `tessera backends`
+  AttentionCaps caps;
+  std::span<const OptionSpec> options;
+  // Conditions that mix fields: a reason, or "" when fine. May be null.
+  std::string_view (*check)(const AttentionProblem&, const Device&);
+  // Expected operations per second relative to other backends on this device; larger is faster.
+  double (*speed)(const AttentionProblem&, const Device&);
+  std::unique_ptr<AttentionPlan> (*plan)(const AttentionProblem&, const Device&, const Options&);
+};
+
+}  // namespace tessera

@@ -1,0 +1,32 @@
+// What a planner hands to a kernel: which key blocks every query block visits, after optional permutations.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace tessera {
+
+// Rows are (batch, head, query block); index of a row: (b * heads + h) * q_blocks + i.
+// Blocks are ranges of permuted positions: block n covers [offsets[n], offsets[n+1]). Sparse planners that give every head
+// its own permutation or its own blocks set `per_head`; otherwise one set serves all heads and batch entries.
+struct BlockPlan {
+  struct Blocks {
+    std::vector<int32_t> offsets;      // [blocks + 1], or [batch * heads][blocks + 1] when per_head
+    std::vector<int32_t> permutation;  // empty: identity; else [seq] (or [batch * heads][seq]): position -> token
+  };
+  bool per_head = false;
+  int32_t q_blocks = 0;
+  int32_t kv_blocks = 0;
+  Blocks q, kv;
+  std::vector<int64_t> row_begin;  // [rows + 1] into kv_list
+  std::vector<int32_t> kv_list;    // kv blocks of every row, ascending
+
+  // Optional: for entry e of kv_list, one bit per query of the block says whether that query sees this kv block.
+  // Words of entry e start at e * mask_words; mask_words = ceil(largest q block / 64); empty: all see all.
+  std::vector<uint64_t> query_masks;
+  int32_t mask_words = 0;
+
+  // Share of query-key pairs visited, 0..1.
+  double Density() const noexcept;
+};
+
+}  // namespace tessera

@@ -1,0 +1,60 @@
+// How models call attention: sites are planned before the loop, then run by (site, problem).
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/schedule.h"
+#include "attention/selector.h"
+#include "tensor/workspace.h"
+
+namespace tessera {
+
+// A site with the problem it will pose: what models list before they run (for planning and `tessera explain`).
+struct SiteProblem {
+  AttentionSite site;
+  AttentionProblem problem;
+};
+
+// What really ran: one row per distinct (component, role, backend, problem).
+struct AttentionRecord {
+  AttentionSite site;  // of the first call; `layers` counts the sites
+  AttentionProblem problem;
+  const AttentionBackend* backend;
+  std::string why;
+  int layers = 0;
+  int64_t calls = 0;
+  double seconds = 0;
+};
+
+// The attention of one request. Plans are shared between sites that pose the same problem with the same request.
+class AttentionContext {
+ public:
+  AttentionContext(Device device, AttentionSchedule schedule);
+  ~AttentionContext();
+
+  // Selects and plans every site. Throws Error{kUnsupported}. May be called again for more sites.
+  void Prepare(const std::vector<SiteProblem>& sites);
+
+  void BeginStep(int step) noexcept;
+
+  // Runs a prepared site; scratch comes from `workspace`. A site or problem that was not prepared is a bug (CHECK).
+  void Run(const AttentionSite& site, const AttentionProblem& problem, const AttentionIO& io,
+           Workspace& workspace) noexcept;
+
+  std::vector<AttentionRecord> Records() const;
+  size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of any prepared site
+  const Device& device() const noexcept { return device_; }
+
+ private:
+  struct Entry;
+  Entry* Find(const AttentionSite& site, const AttentionProblem& problem) const noexcept;
+
+  Device device_;
+  AttentionSchedule schedule_;
+  std::vector<std::unique_ptr<Entry>> entries_;
+  int step_ = -1;
+};
+
+}  // namespace tessera

@@ -1,0 +1,34 @@
+// 2-D convolutions through oneDNN on channels-last activations [batch, height, width, channels].
+#pragma once
+#include <memory>
+
+#include "tensor/tensor.h"
+#include "tensor/workspace.h"
+
+namespace tessera {
+
+struct ConvolutionShape {
+  int64_t in_channels = 0, out_channels = 0;
+  int64_t kernel = 3;
+  int64_t stride = 1;
+  int64_t pad_begin = 1, pad_end = 1;  // zeros around height and width
+};
+
+// Weight as in checkpoints [out, in, kh, kw] (f32 or bf16), reordered once when loading; bias f32 [out].
+class Convolution {
+ public:
+  Convolution() = default;
+  // `compute`: the activations' type, f32 or bf16 (bf16 inputs are widened where bf16 dot products do not pay).
+  Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute);
+
+  // src [n, h, w, in] -> dst [n, h', w', out], both of the compute type, contiguous.
+  void Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept;
+  Shape OutputShape(const Shape& src) const noexcept;
+  size_t WorkspaceBytes(const Shape& src) const noexcept;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;  // shared by copies of the layer
+};
+
+}  // namespace tessera

@@ -1,0 +1,20 @@
+// What every forward pass gets: scratch memory and attention.
+#pragma once
+#include "attention/layer.h"
+#include "tensor/workspace.h"
+
+namespace tessera {
+
+struct ForwardContext {
+  Workspace& workspace;
+  AttentionContext& attention;
+};
+
+// What a forward pass costs, computed from the configuration alone.
+struct Cost {
+  double linear_flops = 0, attention_flops = 0, convolution_flops = 0;
+  size_t workspace_bytes = 0;  // peak activations, attention scratch excluded
+  double flops() const noexcept { return linear_flops + attention_flops + convolution_flops; }
+};
+
+}  // namespace tessera

@@ -1,0 +1,37 @@
+// FlowMatchEulerDiscreteScheduler: sigma tables and the Euler step (diffusers' numerics in f32).
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "tensor/tensor.h"
+#include "weights/model_folder.h"
+
+namespace tessera {
+
+struct FlowMatchEulerConfig {
+  int64_t num_train_timesteps = 1000;
+  double shift = 1.0;
+  bool use_dynamic_shifting = false;
+  double base_shift = 0.5, max_shift = 1.15;
+  int64_t base_image_seq_len = 256, max_image_seq_len = 4096;
+  std::optional<double> shift_terminal;
+  bool exponential_time_shift = true;  // time_shift_type exponential | linear
+  bool invert_sigmas = false;
+  static FlowMatchEulerConfig From(const Config& config);  // refuses what is not implemented, by name
+};
+
+// sigmas has steps + 1 values ending in 0; timesteps[i] = 1000 * sigmas[i].
+struct FlowMatchSchedule {
+  std::vector<float> sigmas, timesteps;
+};
+
+// The grid linspace(1, 1/steps, steps), shifted as the config says (mu for dynamic shifting).
+FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, int steps, double mu);
+
+// FLUX.2's empirical mu for n image tokens (references excluded).
+double Flux2Mu(int64_t image_tokens, int steps) noexcept;
+
+// latents += (sigma_next - sigma) * prediction, in f32, both contiguous; latents f32 or bf16 (rounded back).
+void FlowMatchEulerStep(Tensor& latents, const Tensor& prediction, float sigma, float sigma_next) noexcept;
+
+}  // namespace tessera

@@ -1,0 +1,43 @@
+// Text to token ids, from a tokenizer.json (or vocab.json + merges.txt) as the `tokenizers` library would do it.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tessera {
+
+struct TokenizedText {
+  std::vector<int32_t> ids;
+  std::vector<std::string> pieces;  // the vocabulary entries; filled by Tokenizer::Explain only
+};
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  // Linear time in the text's length. Text is UTF-8; invalid bytes are replaced by U+FFFD as Python's decoder does.
+  virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
+  virtual std::string PieceOf(int32_t id) const = 0;
+  virtual std::optional<int32_t> IdOf(std::string_view piece) const = 0;  // vocabulary or added token
+  virtual int64_t vocabulary_size() const = 0;
+};
+
+// Reads `folder` (tokenizer.json, tokenizer_config.json, vocab.json, merges.txt, added_tokens.json). Throws
+// Error{kIo, kFormat}.
+std::unique_ptr<Tokenizer> LoadTokenizer(const std::filesystem::path& folder);
+
+// tokenizer_config.json / special_tokens_map.json: the padding token's id. Throws Error{kFormat} when there is none.
+int32_t PaddingId(const std::filesystem::path& folder, const Tokenizer& tokenizer);
+
+// A prompt as an encoder gets it: ids with padding, and which of them are real.
+struct PromptTokens {
+  std::vector<int32_t> input_ids;  // [length]
+  int64_t valid = 0;               // right padding: ids [0, valid) are real
+};
+
+// Truncates to `length` and pads on the right.
+PromptTokens PadRight(std::vector<int32_t> ids, int64_t length, int32_t padding_id);
+
+}  // namespace tessera

@@ -1,0 +1,68 @@
+// A model on disk in diffusers' layout: model_index.json and one folder per component.
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "weights/weight_map.h"
+
+namespace tessera {
+
+// A JSON object with typed access that names the file and the key when a value has the wrong type or range.
+class Config {
+ public:
+  Config(nlohmann::json json, std::string file) : json_(std::move(json)), file_(std::move(file)) {}
+  static Config FromFile(const std::filesystem::path& path);  // throws Error{kIo, kFormat}; limits size and depth
+
+  const std::string& file() const noexcept { return file_; }
+  const nlohmann::json& json() const noexcept { return json_; }
+  bool Has(const std::string& key) const;  // present and not null
+
+  // The value, or `fallback` when absent or null. Throws Error{kFormat} for a wrong type or a value out of range.
+  int64_t Int(const std::string& key, int64_t fallback, int64_t least = 0, int64_t most = int64_t{1} << 31) const;
+  double Float(const std::string& key, double fallback) const;
+  bool Bool(const std::string& key, bool fallback) const;
+  std::string String(const std::string& key, const std::string& fallback) const;
+  std::vector<int64_t> Ints(const std::string& key, const std::vector<int64_t>& fallback) const;
+  Config Object(const std::string& key) const;  // empty object when absent
+
+ private:
+  nlohmann::json json_;
+  std::string file_;
+};
+
+// One row of model_index.json: ["diffusers", "Flux2Transformer2DModel"]; class "" when [null, null].
+struct ComponentEntry {
+  std::string library, class_name;
+};
+
+class ModelFolder {
+ public:
+  // A folder, or a hub name ("black-forest-labs/FLUX.2-klein-4B") found in the local Hugging Face cache
+  // (HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub; refs/<revision>, snapshots). Throws Error{kIo} with the
+  // `hf download` line when a hub name is not in the cache, Error{kFormat} when model_index.json is no such file.
+  static ModelFolder Open(const std::string& path_or_name, const std::string& revision = "main");
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  const std::string& name() const noexcept { return name_; }  // as given
+  const Config& index() const noexcept { return index_; }
+  std::string pipeline_class() const { return index_.String("_class_name", ""); }
+  std::optional<ComponentEntry> component(const std::string& name) const;
+
+  Config ComponentConfig(const std::string& component) const;  // <component>/config.json
+  // All tensors of a component: one file or shards with an index (diffusion_pytorch_model or model, .safetensors).
+  WeightMap Weights(const std::string& component) const;
+  // Sum of tensor bytes by reading headers only.
+  size_t WeightBytes(const std::string& component) const;
+
+ private:
+  ModelFolder(std::filesystem::path path, std::string name, Config index)
+      : path_(std::move(path)), name_(std::move(name)), index_(std::move(index)) {}
+  std::filesystem::path path_;
+  std::string name_;
+  Config index_;
+};
+
+}  // namespace tessera
