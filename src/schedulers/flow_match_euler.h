@@ -3,8 +3,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/config.h"
 #include "tensor/tensor.h"
-#include "weights/model_folder.h"
 
 namespace tessera {
 
