@@ -1,0 +1,85 @@
+# Front door: `make` builds, `make demo` draws a picture, `make test` runs the tests. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+
+JOBS ?= $(shell nproc)
+TEST_JOBS ?= 1
+PREFIX ?= /usr/local
+release := build/release
+tessera := $(release)/tessera
+sources = $(shell git ls-files '*.cc' '*.h' | grep -v '^tests/layout/fixtures/')
+
+PROMPT ?= a big blue star on a yellow background
+SEED ?= 42
+DEMO_FOLDER ?= outputs
+
+.PHONY: all demo test test-long bench format check-format lint fuzz check-sanitizers check-threads install clean help \
+  packages packages-test packages-checks
+
+all: packages  ## release build: build/release/tessera
+	cmake --preset release -DTESSERA_TESTS=OFF -DTESSERA_BENCHMARKS=OFF $(if $(wildcard $(release)/CMakeCache.txt),,--log-level=NOTICE)
+	cmake --build $(release) --target tessera -j $(JOBS)
+
+demo: all  ## draws a picture with the built-in demo model (PROMPT="..." SEED=...)
+	$(tessera) generate --prompt "$(PROMPT)" --seed $(SEED) --output-path $(DEMO_FOLDER) --output-file-name demo.png
+	@echo "picture: $(CURDIR)/$(DEMO_FOLDER)/demo.png"
+
+test: packages-test  ## builds everything and runs every test but the slow ones
+	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	cmake --build $(release) -j $(JOBS)
+	ctest --test-dir $(release) --output-on-failure -LE slow -j $(TEST_JOBS)
+
+test-long: packages-test  ## the slow tests, too
+	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	cmake --build $(release) -j $(JOBS)
+	ctest --test-dir $(release) --output-on-failure -j $(TEST_JOBS)
+
+bench: packages-test  ## runs the benchmarks (BENCH_FILTER=regex)
+	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	cmake --build $(release) -j $(JOBS)
+	for program in $$(find $(release)/benchmarks -maxdepth 2 -type f -executable -name '*_benchmark'); do \
+	  $$program --benchmark_filter="$(or $(BENCH_FILTER),.)"; done
+
+format: packages-checks  ## formats every source file
+	clang-format-14 -i $(sources)
+
+check-format: packages-checks
+	clang-format-14 --dry-run -Werror $(sources)
+
+lint: packages-checks  ## clang-tidy over src (LINT_FILES="a.cc b.cc" for some files)
+	cmake --preset release
+	cmake/lint.sh $(release) $(JOBS) $(LINT_FILES)
+
+fuzz: packages-checks  ## runs every fuzz target for FUZZ_SECONDS (30)
+	cmake --preset fuzz
+	cmake --build build/fuzz -j $(JOBS)
+	fuzz/run.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),30)
+
+check-sanitizers: packages-test  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer (about half an hour)
+	cmake --preset dev
+	cmake --build build/dev -j $(JOBS)
+	ctest --test-dir build/dev --output-on-failure -LE 'slow|no_sanitizer' -j $(TEST_JOBS)
+
+check-threads: packages-checks  ## the tests under ThreadSanitizer, with our own threads in place of OpenMP's
+	cmake --preset tsan
+	cmake --build build/tsan -j $(JOBS)
+	ctest --test-dir build/tsan --output-on-failure -LE 'slow|no_sanitizer' -j $(TEST_JOBS)
+
+install: all  ## installs under PREFIX (/usr/local)
+	cmake --install $(release) --prefix $(PREFIX)
+
+clean:  ## removes the build folder
+	rm -rf build
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  \1\t/' | expand -t 20
+
+packages:
+	@cmake/install_packages.sh build
+
+packages-test:
+	@cmake/install_packages.sh build test
+
+packages-checks:
+	@cmake/install_packages.sh build test checks
