@@ -1,6 +1,8 @@
 #include "tensor/tensor.h"
 
+#include <array>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "parallel/parallel_for.h"
@@ -21,18 +23,28 @@ Shape ContiguousStrides(const Shape& shape) {
 
 float LoadAsFloat(const void* from, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::kF64: return static_cast<float>(static_cast<const double*>(from)[i]);
-    case DType::kF32: return static_cast<const float*>(from)[i];
-    case DType::kBF16: return ToFloat(static_cast<const BFloat16*>(from)[i]);
-    case DType::kF16: return ToFloat(static_cast<const Float16*>(from)[i]);
-    case DType::kI64: return static_cast<float>(static_cast<const int64_t*>(from)[i]);
-    case DType::kI32: return static_cast<float>(static_cast<const int32_t*>(from)[i]);
-    case DType::kI16: return static_cast<const int16_t*>(from)[i];
-    case DType::kI8: return static_cast<const int8_t*>(from)[i];
+    case DType::kF64:
+      return static_cast<float>(static_cast<const double*>(from)[i]);
+    case DType::kF32:
+      return static_cast<const float*>(from)[i];
+    case DType::kBF16:
+      return ToFloat(static_cast<const BFloat16*>(from)[i]);
+    case DType::kF16:
+      return ToFloat(static_cast<const Float16*>(from)[i]);
+    case DType::kI64:
+      return static_cast<float>(static_cast<const int64_t*>(from)[i]);
+    case DType::kI32:
+      return static_cast<float>(static_cast<const int32_t*>(from)[i]);
+    case DType::kI16:
+      return static_cast<const int16_t*>(from)[i];
+    case DType::kI8:
+      return static_cast<const int8_t*>(from)[i];
     case DType::kU8:
-    case DType::kBool: return static_cast<const uint8_t*>(from)[i];
+    case DType::kBool:
+      return static_cast<const uint8_t*>(from)[i];
     case DType::kF8E4M3:
-    case DType::kF8E5M2: break;
+    case DType::kF8E5M2:
+      break;
   }
   TESSERA_CHECK(!"convertible dtype");
   return 0;
@@ -42,10 +54,17 @@ void ConvertRange(const void* from, DType from_dtype, void* to, DType to_dtype, 
   for (int64_t i = begin; i < end; ++i) {
     const float value = LoadAsFloat(from, from_dtype, i);
     switch (to_dtype) {
-      case DType::kF32: static_cast<float*>(to)[i] = value; break;
-      case DType::kBF16: static_cast<BFloat16*>(to)[i] = ToBFloat16(value); break;
-      case DType::kF16: static_cast<Float16*>(to)[i] = ToFloat16(value); break;
-      default: TESSERA_CHECK(!"float target");
+      case DType::kF32:
+        static_cast<float*>(to)[i] = value;
+        break;
+      case DType::kBF16:
+        static_cast<BFloat16*>(to)[i] = ToBFloat16(value);
+        break;
+      case DType::kF16:
+        static_cast<Float16*>(to)[i] = ToFloat16(value);
+        break;
+      default:
+        TESSERA_CHECK(!"float target");
     }
   }
 }
@@ -137,6 +156,27 @@ Tensor Tensor::Permute(std::initializer_list<int> axes) const {
     view.strides_[to] = strides_[axis];
     ++to;
   }
+  return view;
+}
+
+Tensor Tensor::SplitAxis(int axis, int64_t inner) const {
+  TESSERA_CHECK(axis >= 0 && axis < rank() && rank() < Shape::kMaxRank && inner > 0 && dim(axis) % inner == 0);
+  std::array<int64_t, Shape::kMaxRank> sizes{}, strides{};
+  for (int from = 0, to = 0; from < rank(); ++from, ++to) {
+    const auto at = static_cast<size_t>(to);
+    sizes[at] = shape_[from];
+    strides[at] = strides_[from];
+    if (from != axis) continue;
+    sizes[at] = shape_[from] / inner;
+    strides[at] = strides_[from] * inner;
+    sizes[at + 1] = inner;
+    strides[at + 1] = strides_[from];
+    ++to;
+  }
+  const auto new_rank = static_cast<size_t>(rank() + 1);
+  Tensor view = *this;
+  view.shape_ = Shape(std::span<const int64_t>(sizes.data(), new_rank));
+  view.strides_ = Shape(std::span<const int64_t>(strides.data(), new_rank));
   return view;
 }
 

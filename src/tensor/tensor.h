@@ -64,6 +64,7 @@ class Tensor {
   Tensor Reshape(const Shape& shape) const;
   Tensor Narrow(int axis, int64_t start, int64_t length) const;
   Tensor Permute(std::initializer_list<int> axes) const;
+  Tensor SplitAxis(int axis, int64_t inner) const;  // [.., n, ..] -> [.., n / inner, inner, ..], any strides
 
   // New contiguous tensors. To() converts between the float types (and integers to float) with round to nearest even.
   Tensor Clone() const;
