@@ -1,6 +1,7 @@
 // FlowMatchEulerDiscreteScheduler: sigma tables and the Euler step (diffusers' numerics in f32).
 #pragma once
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/config.h"
@@ -20,13 +21,18 @@ struct FlowMatchEulerConfig {
   static FlowMatchEulerConfig From(const Config& config);  // refuses what is not implemented, by name
 };
 
-// sigmas has steps + 1 values ending in 0; timesteps[i] = 1000 * sigmas[i].
+// sigmas has steps + 1 values ending in 0 (in 1 with invert_sigmas); timesteps[i] = num_train_timesteps * sigmas[i].
 struct FlowMatchSchedule {
   std::vector<float> sigmas, timesteps;
 };
 
 // The grid linspace(1, 1/steps, steps), shifted as the config says (mu for dynamic shifting).
 FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, int steps, double mu);
+// The same from a pipeline's own grid of sigmas (HunyuanVideo, distilled models).
+FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, std::span<const double> grid, double mu);
+
+// The config's straight line from base_shift at base_image_seq_len to max_shift at max_image_seq_len.
+double LinearMu(const FlowMatchEulerConfig& config, int64_t image_tokens) noexcept;
 
 // FLUX.2's empirical mu for n image tokens (references excluded).
 double Flux2Mu(int64_t image_tokens, int steps) noexcept;
