@@ -25,6 +25,8 @@ class Convolution {
   void Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept;
   Shape OutputShape(const Shape& src) const noexcept;
   size_t WorkspaceBytes(const Shape& src) const noexcept;
+  // The same without weights, for planning.
+  static size_t WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, DType compute) noexcept;
 
  private:
   struct State;
