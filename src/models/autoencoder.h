@@ -12,7 +12,7 @@ namespace tessera {
 struct AutoencoderJob {
   int64_t height = 0, width = 0;  // pixels
   DType compute = DType::kF32;
-  int64_t tile = 0;               // pixels per tile side; 0: whole pictures (see AutoencoderSpec::TileFor)
+  int64_t tile = 0;  // pixels per tile side; 0: whole pictures (see AutoencoderSpec::TileFor)
   enum class Direction { kEncode, kDecode } direction = Direction::kDecode;
 };
 

@@ -20,8 +20,8 @@ class TextEncoder {
 };
 
 struct TextEncoderJob {
-  std::vector<int> taps;   // ascending
-  int64_t tokens = 0;      // padded length
+  std::vector<int> taps;  // ascending
+  int64_t tokens = 0;     // padded length
   DType compute = DType::kF32;
 };
 
@@ -36,7 +36,8 @@ class TextEncoderSpec {
   virtual Cost CostOf(const TextEncoderJob& job) const = 0;
   // Bytes of the tensors Load keeps (layers up to the last tap), as they lie in the checkpoint.
   virtual size_t UsedWeightBytes(const WeightMap& weights, const TextEncoderJob& job) const = 0;
-  // Loads the layers up to the last tap only; later layers, final norm and head may be in the checkpoint and are ignored.
+  // Loads the layers up to the last tap only; later layers, final norm and head may be in the checkpoint and are
+  // ignored.
   virtual std::unique_ptr<TextEncoder> Load(WeightMap weights, const TextEncoderJob& job) const = 0;
 };
 

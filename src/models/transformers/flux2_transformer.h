@@ -31,17 +31,20 @@ struct Flux2TransformerConfig {
 struct Flux2Sequence {
   int64_t text_tokens = 0, image_tokens = 0;  // image: noise rows and reference rows
   DType compute = DType::kF32;
-  int64_t grid_height = 0, grid_width = 0;    // of the noise rows: the video grid of the attention problem
+  int64_t grid_height = 0, grid_width = 0;  // of the noise rows: the video grid of the attention problem
 };
 
+// What every attention call of one sequence asks, and where call `layer` sits (double blocks first, then single ones).
+AttentionProblem Flux2Problem(const Flux2TransformerConfig& config, const Flux2Sequence& sequence) noexcept;
+AttentionSite Flux2Site(int64_t layer);
 std::vector<SiteProblem> Flux2Sites(const Flux2TransformerConfig& config, const Flux2Sequence& sequence);
 Cost Flux2Cost(const Flux2TransformerConfig& config, const Flux2Sequence& sequence);
 
 struct Flux2Input {
   Tensor hidden_states;          // [image_tokens, in_channels] f32 or bf16
   Tensor encoder_hidden_states;  // [text_tokens, joint_attention_dim] of the compute type
-  float timestep = 0;            // 0..1 as the pipeline passes it (the model multiplies by 1000 in the compute type)
-  std::optional<float> guidance; // with guidance_embeds
+  float timestep = 0;  // 0..1 (timestep / 1000 in f32); the originals' roundings on the way are repeated inside
+  std::optional<float> guidance;        // with guidance_embeds
   const RotaryTable* rotary = nullptr;  // text rows first, then image rows
 };
 
@@ -51,7 +54,8 @@ class Flux2Transformer {
   Flux2Transformer(const Flux2TransformerConfig& config, WeightMap weights, DType compute);
   ~Flux2Transformer();
 
-  // prediction [image_tokens, out_channels] f32. `sequence` must have been prepared (Flux2Sites).
+  // prediction [image_tokens, out_channels] f32, contiguous, reference rows included. `sequence` must have been
+  // prepared (Flux2Sites).
   void Forward(const Flux2Input& input, const Flux2Sequence& sequence, ForwardContext& context,
                Tensor& prediction) const noexcept;
 
