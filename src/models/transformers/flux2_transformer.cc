@@ -60,18 +60,6 @@ struct Modulation {
   Tensor shift, scale, gate;
 };
 
-// Row `first` and the two after it of [vectors, inner].
-Modulation ModulationAt(const Tensor& vectors, int64_t first) {
-  const auto row = [&](int64_t i) { return vectors.Narrow(0, first + i, 1).Reshape({vectors.dim(1)}); };
-  return {row(0), row(1), row(2)};
-}
-
-// A step's modulations: shared by all blocks.
-struct Modulations {
-  Modulation text_attention, text_mlp, image_attention, image_mlp, single;
-  Tensor final_scale, final_shift;
-};
-
 struct Flux2Weights {
   Flux2Weights(const Flux2TransformerConfig& c, WeightMap& weights, DType compute_type);
 
