@@ -1,0 +1,73 @@
+#include "cli/random_model/klein_size.h"
+
+namespace tessera {
+namespace {
+
+constexpr KleinSize kSizes[] = {
+    {.name = "flux2-klein-4b",
+     .double_blocks = 5,
+     .single_blocks = 20,
+     .heads = 24,
+     .head_dim = 128,
+     .rope_axes = {32, 32, 32, 32},
+     .text_width = 2560,
+     .text_layers = 36,
+     .text_heads = 32,
+     .text_kv_heads = 8,
+     .text_head_dim = 128,
+     .text_mlp = 9728,
+     .vocabulary = 151936,
+     .first_added_token = 151643,
+     .tied_embedding = true,
+     .text_taps = {9, 18, 27},
+     .vae_channels = {128, 256, 512, 512},
+     .latent_channels = 32,
+     .vae_groups = 32,
+     .vae_resnets = 2},
+    {.name = "flux2-klein-9b",
+     .double_blocks = 8,
+     .single_blocks = 24,
+     .heads = 32,
+     .head_dim = 128,
+     .rope_axes = {32, 32, 32, 32},
+     .text_width = 4096,
+     .text_layers = 36,
+     .text_heads = 32,
+     .text_kv_heads = 8,
+     .text_head_dim = 128,
+     .text_mlp = 12288,
+     .vocabulary = 151936,
+     .first_added_token = 151643,
+     .tied_embedding = false,
+     .text_taps = {9, 18, 27},
+     .vae_channels = {128, 256, 512, 512},
+     .latent_channels = 32,
+     .vae_groups = 32,
+     .vae_resnets = 2},
+    {.name = "flux2-klein-tiny",
+     .double_blocks = 1,
+     .single_blocks = 2,
+     .heads = 2,
+     .head_dim = 32,
+     .rope_axes = {8, 8, 8, 8},
+     .text_width = 64,
+     .text_layers = 4,
+     .text_heads = 4,
+     .text_kv_heads = 2,
+     .text_head_dim = 16,
+     .text_mlp = 128,
+     .vocabulary = 320,
+     .first_added_token = 256,
+     .tied_embedding = true,
+     .text_taps = {1, 2, 3},
+     .vae_channels = {16, 16, 32, 32},
+     .latent_channels = 8,
+     .vae_groups = 8,
+     .vae_resnets = 1},
+};
+
+}  // namespace
+
+std::span<const KleinSize> KleinSizes() noexcept { return kSizes; }
+
+}  // namespace tessera
