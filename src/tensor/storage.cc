@@ -34,7 +34,7 @@ class Descriptor {
 };
 
 [[noreturn]] void ThrowIo(const std::filesystem::path& path, const char* what) {
-  throw Error(ErrorKind::kIo, fmt::format("cannot {} '{}': {}", what, Printable(path.string()), std::strerror(errno)));
+  throw Error(ErrorKind::kIo, fmt::format("cannot {} '{}': {}", what, Printable(path.string(), 400), std::strerror(errno)));
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ MappedFile MapFile(const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(file.fd(), &status) != 0) ThrowIo(path, "read the size of");
   if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorKind::kIo, fmt::format("cannot read '{}': it is not a file", Printable(path.string())));
+    throw Error(ErrorKind::kIo, fmt::format("cannot read '{}': it is not a file", Printable(path.string(), 400)));
   }
   const auto size = static_cast<size_t>(status.st_size);
   if (size == 0) return {nullptr, 0};

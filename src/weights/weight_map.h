@@ -19,7 +19,7 @@ class WeightMap {
   // Throws Error{kFormat} for a name that is there twice.
   void Insert(std::string key, Tensor tensor, std::string file);
 
-  // Removes a prefix that all (or the listed) keys carry in some checkpoints ("model.", "language_model.model.").
+  // Removes a prefix from every key that has it ("model.", "language_model.model.", as some checkpoints write).
   void StripPrefix(std::string_view prefix);
   // Marks tensors as deliberately unused: exact names, or prefixes ending in '*'.
   void Ignore(std::string_view pattern);
@@ -31,10 +31,10 @@ class WeightMap {
   // The tensor as it lies in the file (read-only view). Throws Error{kFormat} when the name is missing or the shape
   // differs; consuming twice is a bug. Shape checks always say key, file, found and expected shape.
   Tensor Take(const std::string& key, const Shape& shape);
-  // Converted to f32 (a copy): for norms, biases, statistics.
+  // Converted to f32 (a copy): for norms, biases, statistics. Throws Error{kUnsupported} for 8-bit floats.
   Tensor TakeF32(const std::string& key, const Shape& shape);
 
-  // Throws Error{kFormat} naming up to a few missing/left-over keys and how many there are.
+  // Throws Error{kFormat} naming a few of the tensors that nobody took and how many there are.
   void Finish() const;
 
   const std::string& name() const noexcept { return name_; }
@@ -45,11 +45,13 @@ class WeightMap {
   std::vector<std::string> Keys() const;
 
  private:
+  enum class Use { kUnused, kTaken, kIgnored };
   struct Entry {
     Tensor tensor;
     std::string file;
-    bool consumed = false;
+    Use use = Use::kUnused;
   };
+  Entry& Find(const std::string& key);
   std::string name_;
   std::map<std::string, Entry, std::less<>> entries_;
 };
