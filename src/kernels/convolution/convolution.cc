@@ -78,6 +78,9 @@ struct Convolution::State {
     return (size + shape.pad_begin + shape.pad_end - shape.kernel) / shape.stride + 1;
   }
   void RunBand(const Band& band, const Tensor& src, Tensor& dst, std::byte* scratch) const;
+  // Sets shape and types; the weights have the order oneDNN prefers, but no elements yet.
+  State(const ConvolutionShape& asked, DType compute_type);
+  size_t WorkspaceBytes(const Shape& src) const;
 };
 
 dnnl::convolution_forward::primitive_desc Convolution::State::Describe(const Band& band, int64_t width,
@@ -142,21 +145,35 @@ void Convolution::State::RunBand(const Band& band, const Tensor& src, Tensor& ds
   if (compute != arithmetic) ConvertElements(output, arithmetic, to.mutable_raw(), compute, to.numel());
 }
 
-Convolution::Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute) {
-  const Shape expected{shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
-  TESSERA_CHECK(weight.shape() == expected && weight.contiguous());
-  TESSERA_CHECK(bias.numel() == shape.out_channels && bias.dtype() == DType::kF32 && bias.contiguous());
-  const auto state = std::make_shared<State>();
-  state->shape = shape;
-  state->compute = compute;
-  state->arithmetic = compute == DType::kBF16 && Bf16DotPays() ? DType::kBF16 : DType::kF32;
+Convolution::State::State(const ConvolutionShape& asked, DType compute_type)
+    : shape(asked),
+      compute(compute_type),
+      arithmetic(compute == DType::kBF16 && Bf16DotPays() ? DType::kBF16 : DType::kF32) {
   const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   // The weights' order is chosen for the middle of a typical picture and then kept for every size.
   constexpr int64_t kTypicalSize = 64;
   const Band middle = BandAt(shape, 4 * kTypicalSize, kTypicalSize / shape.stride, kTypicalSize / 4);
-  const auto preferred =
-      state->Describe(middle, kTypicalSize, {sizes, OneDnnType(state->arithmetic), Format::any}).weights_desc();
-  state->weights = dnnl::memory(preferred, CpuEngine());
+  const auto preferred = Describe(middle, kTypicalSize, {sizes, OneDnnType(arithmetic), Format::any}).weights_desc();
+  weights = dnnl::memory(preferred, CpuEngine(), DNNL_MEMORY_NONE);
+}
+
+size_t Convolution::State::WorkspaceBytes(const Shape& src) const {
+  const int64_t out_height = OutSize(src[1]), rows = BandRows(out_height, OutSize(src[2]));
+  size_t most = 0;
+  for (int64_t row = 0; row < out_height; row += rows) {
+    const Band band = BandAt(shape, src[1], row, std::min(rows, out_height - row));
+    most = std::max(most, BytesOf(band, src[2]).total());
+  }
+  return most * static_cast<size_t>(Threads());
+}
+
+Convolution::Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute) {
+  const Shape expected{shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
+  TESSERA_CHECK(weight.shape() == expected && weight.contiguous());
+  TESSERA_CHECK(bias.numel() == shape.out_channels && bias.dtype() == DType::kF32 && bias.contiguous());
+  const auto state = std::make_shared<State>(shape, compute);
+  state->weights = dnnl::memory(state->weights.get_desc(), CpuEngine());
+  const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   dnnl::memory given = MemoryOver({sizes, OneDnnType(weight.dtype()), Format::oihw}, weight.raw());
   dnnl::reorder(given, state->weights).execute(ThreadStream(), given, state->weights);
   const dnnl::memory::desc bias_desc({shape.out_channels}, dnnl::memory::data_type::f32, Format::a);
@@ -169,14 +186,10 @@ Shape Convolution::OutputShape(const Shape& src) const noexcept {
   return {src[0], state_->OutSize(src[1]), state_->OutSize(src[2]), state_->shape.out_channels};
 }
 
-size_t Convolution::WorkspaceBytes(const Shape& src) const noexcept {
-  const int64_t out_height = state_->OutSize(src[1]), rows = BandRows(out_height, state_->OutSize(src[2]));
-  size_t most = 0;
-  for (int64_t row = 0; row < out_height; row += rows) {
-    const Band band = BandAt(state_->shape, src[1], row, std::min(rows, out_height - row));
-    most = std::max(most, state_->BytesOf(band, src[2]).total());
-  }
-  return most * static_cast<size_t>(Threads());
+size_t Convolution::WorkspaceBytes(const Shape& src) const noexcept { return state_->WorkspaceBytes(src); }
+
+size_t Convolution::WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, DType compute) noexcept {
+  return State(shape, compute).WorkspaceBytes(src);
 }
 
 void Convolution::Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept {
