@@ -42,8 +42,11 @@ struct AttentionCaps {
   bool lse = false;
   bool walks_blocks = false; // takes AttentionIO::blocks, so planners can use it
   bool wants_grid = false;   // needs problem.grid
+  bool applies_gate = false; // honours the gate of problems that have one
   Fidelity fidelity = Fidelity::kExact;
 };
+
+struct AttentionBackend;
 
 // One configuration key of a backend or planner.
 using OptionValue = std::variant<bool, int64_t, double, std::string, std::vector<double>>;
@@ -54,6 +57,8 @@ struct OptionSpec {
   std::optional<double> least, most;   // for numbers
   std::string_view choices;            // "a|b|c" for strings, empty: any
 };
+
+// Values by key, in the order of the keys: equal contents compare equal.
 class Options {
  public:
   void Set(std::string key, OptionValue value);
@@ -65,13 +70,17 @@ class Options {
   std::vector<std::pair<std::string, OptionValue>> values_;
 };
 
+// `given` completed with defaults. Throws Error{kUsage} for a key `backend` does not have, a wrong type or a value out
+// of range; whole numbers are accepted where fractions are wanted.
+Options ResolveOptions(const AttentionBackend& backend, const Options& given);
+
 // Made once per (problem, device, options), reused over steps. Thread-compatible: one Run at a time.
 class AttentionPlan {
  public:
   virtual ~AttentionPlan() = default;
   virtual size_t workspace_bytes() const noexcept = 0;
   virtual void BeginStep(int /*step*/) noexcept {}
-  // Never allocates, locks or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
+  // Never allocates or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
   virtual void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept = 0;
 };
 

@@ -1,8 +1,8 @@
 // How models call attention: sites are planned before the loop, then run by (site, problem).
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "attention/schedule.h"
@@ -28,7 +28,8 @@ struct AttentionRecord {
   double seconds = 0;
 };
 
-// The attention of one request. Plans are shared between sites that pose the same problem with the same request.
+// The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
+// A problem's `step` and `layer` do not tell sites apart: the site has its layer, and one plan serves all steps.
 class AttentionContext {
  public:
   AttentionContext(Device device, AttentionSchedule schedule);
@@ -40,20 +41,25 @@ class AttentionContext {
   void BeginStep(int step) noexcept;
 
   // Runs a prepared site; scratch comes from `workspace`. A site or problem that was not prepared is a bug (CHECK).
+  // Allocates nothing when `workspace` has reserved WorkspaceBytes().
   void Run(const AttentionSite& site, const AttentionProblem& problem, const AttentionIO& io,
            Workspace& workspace) noexcept;
 
   std::vector<AttentionRecord> Records() const;
-  size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of any prepared site
+  size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of these prepared sites
   const Device& device() const noexcept { return device_; }
 
  private:
-  struct Entry;
+  struct Planned;  // a plan with what it was made for
+  struct Entry;    // a site with the plan it uses
   Entry* Find(const AttentionSite& site, const AttentionProblem& problem) const noexcept;
+  Planned* PlanFor(const AttentionProblem& problem, const AttentionBackend& backend, const Options& options);
 
   Device device_;
   AttentionSchedule schedule_;
-  std::vector<std::unique_ptr<Entry>> entries_;
+  std::vector<std::unique_ptr<Planned>> plans_;
+  std::vector<std::unique_ptr<Entry>> entries_;           // in the order of Prepare
+  std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
   int step_ = -1;
 };
 

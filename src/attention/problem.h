@@ -16,7 +16,7 @@ enum MaskFeature : uint32_t {
   kMaskCausalTopLeft = 1u << 1,  // j <= i
   kMaskKeyLengths = 1u << 2,     // per batch entry, keys from its length on are hidden
   kMaskVarlen = 1u << 3,         // packed sequences: cu_seqlens for queries and keys, batch is 1
-  kMaskBias = 1u << 4,           // additive f32 bias, or a boolean mask (true = visible)
+  kMaskBias = 1u << 4,           // additive f32, bf16 or f16 bias, or a boolean mask (true = visible)
 };
 using MaskFeatures = uint32_t;
 
@@ -46,13 +46,20 @@ struct AttentionProblem {
   std::optional<VideoGrid> grid;
   int step = -1, layer = -1;  // -1: any
 
-  float softmax_scale() const noexcept;
+  float softmax_scale() const noexcept;  // `scale`, or 1 / sqrt(head_dim)
   double flops() const noexcept;  // 4 * batch * heads * q_len * kv_len * head_dim, halved for square causal
   bool operator==(const AttentionProblem&) const = default;
 };
 
+// What is wrong with a problem that no backend could serve ("kv_heads does not divide heads"); "" when consistent.
+std::string_view Defect(const AttentionProblem& problem) noexcept;
+
+// "none", "causal", "causal+lens", ...
+std::string PrintMask(MaskFeatures mask);
+
 // One line, parse = print: "bf16 b1 h24/24 d128 q4608 kv4608 mask=none lse role=joint grid=1x32x32+512+0".
-// Words in any order after the dtype; scale=F only when not the default; grid=TxHxW[+PREFIX[+SUFFIX]]; step=N layer=N gate.
+// Words in any order; masks none|causal|causal_tl|lens|varlen|bias joined by '+'; scale=F; grid=TxHxW[+PREFIX[+SUFFIX]]
+// (or prefix=N suffix=N as words of their own); step=N layer=N gate. What has its default value is not printed.
 // Throws Error{kUsage} naming the word that is wrong.
 std::string Print(const AttentionProblem& problem);
 AttentionProblem ParseAttentionProblem(std::string_view line);

@@ -8,6 +8,9 @@
 
 namespace tessera {
 
+// Names separated by commas, lower case, each known ("auto" included). Throws Error{kUsage} naming the wrong one.
+std::vector<std::string> ParseBackendNames(const std::string& names);
+
 // Where in a model an attention call sits.
 struct AttentionSite {
   std::string component;  // "transformer", "text_encoder", "vae"
@@ -26,10 +29,14 @@ struct ScheduleRule {
 
 class AttentionSchedule {
  public:
-  // The one-line schedule: `names` (comma separated) binds the denoising transformer; every other component gets the
-  // fastest exact backend. Throws Error{kUsage} for unknown names.
-  static AttentionSchedule FromBackendNames(const std::string& names, ChoiceSource source);
+  // The one-line schedule: `names` (comma separated) binds self and joint attention of the denoising transformer; its
+  // other sites take the first of the names that can serve, else the fastest exact backend, as all other components do.
+  // Throws Error{kUsage} for unknown names.
+  // `auto_fidelity` is what "auto" among the names may take.
+  static AttentionSchedule FromBackendNames(const std::string& names, ChoiceSource source,
+                                            Fidelity auto_fidelity = Fidelity::kExact);
 
+  // Rules apply by precedence of their request's source, then in the order they were added.
   void Add(ScheduleRule rule);
   AttentionRequest RequestFor(const AttentionSite& site, int step) const;  // auto, exact, when no rule matches
 

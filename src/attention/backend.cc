@@ -1,0 +1,107 @@
+#include "attention/backend.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace tessera {
+namespace {
+
+constexpr std::array<std::string_view, 3> kFidelities = {"exact", "quantized", "sparse"};
+
+const OptionSpec* FindSpec(const AttentionBackend& backend, std::string_view key) {
+  for (const OptionSpec& spec : backend.options) {
+    if (spec.key == key) return &spec;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void RejectOption(const AttentionBackend& backend, std::string_view key, std::string_view why) {
+  throw Error(ErrorKind::kUsage, fmt::format("option '{}' of attention backend '{}': {}", Printable(key), backend.name, why));
+}
+
+[[noreturn]] void RejectKey(const AttentionBackend& backend, std::string_view key) {
+  std::vector<std::string> known;
+  for (const OptionSpec& spec : backend.options) known.emplace_back(spec.key);
+  if (known.empty()) RejectOption(backend, key, "this backend has no options");
+  const auto nearest = Nearest(key, known);
+  RejectOption(backend, key, fmt::format("not known; known: {}{}", Join(known, ", "),
+                                         nearest ? fmt::format("; did you mean '{}'", *nearest) : ""));
+}
+
+std::string_view TypeName(const OptionValue& value) {
+  constexpr std::array<std::string_view, 5> kNames = {"true or false", "a whole number", "a number", "a word",
+                                                      "a list of numbers"};
+  return kNames[value.index()];
+}
+
+void CheckRange(const AttentionBackend& backend, const OptionSpec& spec, double number) {
+  if ((spec.least && !(number >= *spec.least)) || (spec.most && !(number <= *spec.most))) {
+    RejectOption(backend, spec.key,
+                 fmt::format("{} is out of range, wanted {} to {}", number, spec.least ? fmt::format("{}", *spec.least) : "any",
+                             spec.most ? fmt::format("{}", *spec.most) : "any"));
+  }
+}
+
+void CheckChoice(const AttentionBackend& backend, const OptionSpec& spec, const std::string& word) {
+  if (spec.choices.empty()) return;
+  const auto choices = Split(spec.choices, '|');
+  if (std::find(choices.begin(), choices.end(), word) == choices.end()) {
+    RejectOption(backend, spec.key, fmt::format("'{}' is not one of {}", Printable(word), Join(choices, ", ")));
+  }
+}
+
+OptionValue CheckedValue(const AttentionBackend& backend, const OptionSpec& spec, OptionValue value) {
+  const OptionValue model = spec.default_value();
+  if (std::holds_alternative<double>(model) && std::holds_alternative<int64_t>(value)) {
+    value = static_cast<double>(std::get<int64_t>(value));
+  }
+  if (value.index() != model.index()) {
+    RejectOption(backend, spec.key, fmt::format("wanted {}, got {}", TypeName(model), TypeName(value)));
+  }
+  if (const auto* whole = std::get_if<int64_t>(&value)) CheckRange(backend, spec, static_cast<double>(*whole));
+  if (const auto* number = std::get_if<double>(&value)) CheckRange(backend, spec, *number);
+  if (const auto* word = std::get_if<std::string>(&value)) CheckChoice(backend, spec, *word);
+  if (const auto* list = std::get_if<std::vector<double>>(&value)) {
+    for (const double number : *list) CheckRange(backend, spec, number);
+  }
+  return value;
+}
+
+}  // namespace
+
+std::string_view Name(Fidelity fidelity) noexcept { return kFidelities[static_cast<size_t>(fidelity)]; }
+
+void Options::Set(std::string key, OptionValue value) {
+  const auto at = std::lower_bound(values_.begin(), values_.end(), key,
+                                   [](const auto& entry, const std::string& wanted) { return entry.first < wanted; });
+  if (at != values_.end() && at->first == key) {
+    at->second = std::move(value);
+  } else {
+    values_.emplace(at, std::move(key), std::move(value));
+  }
+}
+
+const OptionValue* Options::Find(std::string_view key) const noexcept {
+  for (const auto& [name, value] : values_) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+
+Options ResolveOptions(const AttentionBackend& backend, const Options& given) {
+  Options resolved;
+  for (const OptionSpec& spec : backend.options) resolved.Set(std::string(spec.key), spec.default_value());
+  for (const auto& [key, value] : given.values()) {
+    const OptionSpec* spec = FindSpec(backend, key);
+    if (spec == nullptr) RejectKey(backend, key);
+    resolved.Set(key, CheckedValue(backend, *spec, value));
+  }
+  return resolved;
+}
+
+}  // namespace tessera
