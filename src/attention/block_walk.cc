@@ -1,0 +1,185 @@
+#include "attention/block_walk.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace tessera {
+namespace {
+
+constexpr uint64_t kAll = ~uint64_t{0};
+
+// Bits [begin, end) of a word, 0 <= begin and end <= 64.
+uint64_t BitRange(int64_t begin, int64_t end) {
+  if (begin >= end) return 0;
+  return kAll >> (kWalkBlock - (end - begin)) << begin;
+}
+
+std::span<const int32_t> HeadPart(const std::vector<int32_t>& values, bool per_head, size_t length, int64_t head) {
+  return std::span(values).subspan(per_head ? static_cast<size_t>(head) * length : 0, length);
+}
+
+int64_t TokenAt(const BlockPlan& plan, const std::vector<int32_t>& permutation, int64_t length, int64_t head,
+                int64_t position) {
+  if (permutation.empty()) return position;
+  return permutation[static_cast<size_t>((plan.per_head ? head * length : 0) + position)];
+}
+
+}  // namespace
+
+BlockWalk::BlockWalk(const AttentionProblem& problem, const AttentionIO& io) noexcept
+    : problem_(problem),
+      io_(io),
+      windows_(io.blocks != nullptr ? io.blocks->q_blocks : (problem.q_len + kWalkBlock - 1) / kWalkBlock) {
+  if (io.blocks == nullptr) return;
+  const bool permutes = !io.blocks->q.permutation.empty() || !io.blocks->kv.permutation.empty();
+  TESSERA_CHECK(!permutes || (problem.mask & (kMaskCausal | kMaskCausalTopLeft | kMaskVarlen)) == 0);
+}
+
+bool BlockWalk::permutes_keys_per_head() const noexcept {
+  return io_.blocks != nullptr && io_.blocks->per_head && !io_.blocks->kv.permutation.empty();
+}
+
+int64_t BlockWalk::VisibleKeys(int64_t batch) const noexcept {
+  int64_t length = problem_.kv_len;
+  if ((problem_.mask & kMaskKeyLengths) != 0) {
+    length = std::clamp<int64_t>(io_.key_lengths[static_cast<size_t>(batch)], 0, length);
+  }
+  if ((problem_.mask & kMaskVarlen) != 0) length = std::min<int64_t>(length, io_.cu_seqlens_k.back());
+  return length;
+}
+
+int64_t BlockWalk::QueryToken(const QueryBlock& block, int query) const noexcept {
+  const int64_t position = block.first + query;
+  if (io_.blocks == nullptr) return position;
+  const int64_t head = HeadIndex(block.batch, block.head);
+  return TokenAt(*io_.blocks, io_.blocks->q.permutation, problem_.q_len, head, position);
+}
+
+int64_t BlockWalk::KeyToken(int64_t batch, int head, int64_t position) const noexcept {
+  if (position >= problem_.kv_len) return -1;
+  const int64_t token = io_.blocks == nullptr ? position
+                                              : TokenAt(*io_.blocks, io_.blocks->kv.permutation, problem_.kv_len,
+                                                        HeadIndex(batch, head), position);
+  return token < VisibleKeys(batch) ? token : -1;
+}
+
+// Masks that do not depend on the planner. With a permutation the key lengths are looked up token by token instead.
+void BlockWalk::Limit(QueryBlock* block) const noexcept {
+  const bool permuted = io_.blocks != nullptr && !io_.blocks->kv.permutation.empty();
+  block->key_begin = 0;
+  block->key_end = permuted ? problem_.kv_len : VisibleKeys(block->batch);
+  block->diagonal = INT64_MAX;
+  if ((problem_.mask & kMaskCausal) != 0) block->diagonal = problem_.kv_len - problem_.q_len;
+  if ((problem_.mask & kMaskCausalTopLeft) != 0) block->diagonal = std::min<int64_t>(block->diagonal, 0);
+  if ((problem_.mask & kMaskVarlen) != 0) LimitToSequence(block, block->first + block->count);
+}
+
+// Cuts the block where its sequence ends; queries after the last sequence see nothing.
+void BlockWalk::LimitToSequence(QueryBlock* block, int64_t window_end) const noexcept {
+  const auto queries = io_.cu_seqlens_q, keys = io_.cu_seqlens_k;
+  const auto after = std::upper_bound(queries.begin(), queries.end(), block->first);
+  if (after == queries.end()) {
+    block->key_end = 0;
+    return;
+  }
+  const auto sequence = static_cast<size_t>(after - queries.begin()) - 1;
+  block->count = static_cast<int>(std::min<int64_t>(*after, window_end) - block->first);
+  block->key_begin = keys[sequence];
+  block->key_end = std::min<int64_t>(keys[sequence + 1], block->key_end);
+  const int64_t q_begin = queries[sequence], q_len = *after - q_begin;
+  const int64_t top_left = block->key_begin - q_begin;
+  block->diagonal = INT64_MAX;
+  if ((problem_.mask & kMaskCausal) != 0) block->diagonal = top_left + keys[sequence + 1] - block->key_begin - q_len;
+  if ((problem_.mask & kMaskCausalTopLeft) != 0) block->diagonal = std::min(block->diagonal, top_left);
+}
+
+bool BlockWalk::NextBlock(int64_t window, QueryBlock* block) const noexcept {
+  if (io_.blocks != nullptr) return NextPlanned(window, block);
+  block->first = block->count == 0 ? window * kWalkBlock : block->first + block->count;
+  const int64_t end = std::min((window + 1) * kWalkBlock, problem_.q_len);
+  if (block->first >= end) return false;
+  block->count = static_cast<int>(end - block->first);
+  Limit(block);
+  return true;
+}
+
+bool BlockWalk::NextPlanned(int64_t window, QueryBlock* block) const noexcept {
+  const BlockPlan& plan = *io_.blocks;
+  const int64_t head = HeadIndex(block->batch, block->head);
+  const auto offsets = HeadPart(plan.q.offsets, plan.per_head, static_cast<size_t>(plan.q_blocks) + 1, head);
+  const int64_t begin = offsets[static_cast<size_t>(window)], end = offsets[static_cast<size_t>(window) + 1];
+  block->first = block->count == 0 ? begin : block->first + block->count;
+  if (block->first >= end) return false;
+  block->count = static_cast<int>(std::min<int64_t>(end - block->first, kWalkBlock - (block->first - begin) % kWalkBlock));
+  block->mask_word = static_cast<int>((block->first - begin) / kWalkBlock);
+  const auto row = static_cast<size_t>(head * plan.q_blocks + window);
+  block->entry_begin = plan.row_begin[row];
+  block->entry_end = plan.row_begin[row + 1];
+  Limit(block);
+  return true;
+}
+
+PanelCursor::PanelCursor(const BlockWalk& walk, const QueryBlock& block) noexcept
+    : walk_(walk), block_(block), entry_(block.entry_begin), position_(0), range_end_(0) {
+  if (walk.io_.blocks != nullptr) return;
+  position_ = block.key_begin;
+  range_end_ = block.key_end;
+}
+
+// Moves to the next kv block of the plan's list; false when there is none.
+bool PanelCursor::NextRange() noexcept {
+  if (walk_.io_.blocks == nullptr || entry_ >= block_.entry_end) return false;
+  const BlockPlan& plan = *walk_.io_.blocks;
+  const auto offsets = HeadPart(plan.kv.offsets, plan.per_head, static_cast<size_t>(plan.kv_blocks) + 1,
+                                walk_.HeadIndex(block_.batch, block_.head));
+  const auto n = static_cast<size_t>(plan.kv_list[static_cast<size_t>(entry_)]);
+  position_ = std::max<int64_t>(offsets[n], block_.key_begin);
+  range_end_ = std::min<int64_t>(offsets[n + 1], block_.key_end);
+  if (plan.mask_words > 0) {
+    queries_ = plan.query_masks[static_cast<size_t>(entry_ * plan.mask_words + block_.mask_word)];
+  }
+  ++entry_;
+  return true;
+}
+
+// Of the current range, what lies in `panel`.
+PanelVisit PanelCursor::VisitAt(int64_t panel) const noexcept {
+  const int64_t begin = panel * kWalkBlock;
+  int64_t end = std::min<int64_t>(range_end_ - begin, kWalkBlock);
+  PanelVisit visit{panel, 0, queries_, kWalkBlock};
+  if (block_.diagonal != INT64_MAX) {
+    const int64_t diagonal = block_.first + block_.diagonal - begin;
+    visit.diagonal = static_cast<int32_t>(std::clamp<int64_t>(diagonal, -kWalkBlock, kWalkBlock));
+    end = std::min(end, visit.diagonal + int64_t{block_.count});
+  }
+  visit.keys = BitRange(position_ - begin, end);
+  const bool permuted = walk_.io_.blocks != nullptr && !walk_.io_.blocks->kv.permutation.empty();
+  if (!permuted || (walk_.problem_.mask & kMaskKeyLengths) == 0) return visit;
+  for (int64_t j = position_ - begin; j < end; ++j) {
+    if (walk_.KeyToken(block_.batch, block_.head, begin + j) < 0) visit.keys &= ~(uint64_t{1} << j);
+  }
+  return visit;
+}
+
+int PanelCursor::Next(std::span<PanelVisit> visits) noexcept {
+  int count = 0;
+  while (true) {
+    if (position_ >= range_end_) {
+      if (!NextRange()) return count;
+      continue;
+    }
+    const int64_t panel = position_ / kWalkBlock;
+    const PanelVisit visit = VisitAt(panel);
+    PanelVisit* last = count == 0 ? nullptr : &visits[static_cast<size_t>(count) - 1];
+    if (last != nullptr && last->panel == panel && last->queries == visit.queries) {
+      last->keys |= visit.keys;
+    } else if (visit.keys != 0 && visit.queries != 0) {
+      if (count == static_cast<int>(visits.size())) return count;
+      visits[static_cast<size_t>(count++)] = visit;
+    }
+    position_ = (panel + 1) * kWalkBlock;
+  }
+}
+
+}  // namespace tessera

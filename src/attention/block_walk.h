@@ -1,0 +1,82 @@
+// The walk every panel kernel shares: cuts the queries of a call into blocks of at most 64 and says which 64-key panels
+// each block sees. Dense, causal, varlen, key-length and planned sparse calls differ only here.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "attention/attention_io.h"
+#include "attention/block_plan.h"
+#include "attention/problem.h"
+
+namespace tessera {
+
+constexpr int kWalkBlock = 64;  // queries of a block and keys of a panel
+
+// Query i of the block sees key j of the panel iff bit j of `keys`, bit i of `queries` and j <= i + diagonal.
+struct PanelVisit {
+  int64_t panel = 0;
+  uint64_t keys = 0;
+  uint64_t queries = 0;
+  int32_t diagonal = kWalkBlock;
+};
+
+// Neighbouring query positions of one batch entry and head, with the keys they may see.
+struct QueryBlock {
+  int64_t batch = 0;
+  int head = 0;
+  int64_t first = 0;                       // position
+  int count = 0;                           // 1..64
+  int64_t key_begin = 0, key_end = 0;      // positions outside are hidden
+  int64_t diagonal = INT64_MAX;            // query position p sees key positions up to p + diagonal; INT64_MAX: no limit
+  int64_t entry_begin = 0, entry_end = 0;  // into BlockPlan::kv_list
+  int mask_word = 0;                       // of BlockPlan::query_masks
+};
+
+// Positions equal tokens unless a BlockPlan permutes them. Causal masks do not combine with permutations.
+class BlockWalk {
+ public:
+  BlockWalk(const AttentionProblem& problem, const AttentionIO& io) noexcept;
+
+  // Queries are handed out in windows: 64 positions, or one query block of the plan.
+  int64_t windows() const noexcept { return windows_; }
+  // The next block of a window; `block->count` is 0 before the first. False at the end.
+  bool NextBlock(int64_t window, QueryBlock* block) const noexcept;
+
+  int64_t QueryToken(const QueryBlock& block, int query) const noexcept;
+  // The token at a key position, or -1 when no query may see it.
+  int64_t KeyToken(int64_t batch, int head, int64_t position) const noexcept;
+  bool permutes_keys_per_head() const noexcept;
+  int64_t panels() const noexcept { return (problem_.kv_len + kWalkBlock - 1) / kWalkBlock; }
+
+ private:
+  friend class PanelCursor;
+  int64_t HeadIndex(int64_t batch, int head) const noexcept { return batch * problem_.heads + head; }
+  int64_t VisibleKeys(int64_t batch) const noexcept;
+  void Limit(QueryBlock* block) const noexcept;
+  void LimitToSequence(QueryBlock* block, int64_t window_end) const noexcept;
+  bool NextPlanned(int64_t window, QueryBlock* block) const noexcept;
+
+  const AttentionProblem& problem_;
+  const AttentionIO& io_;
+  int64_t windows_;
+};
+
+// Lists the visits of one block in pieces.
+class PanelCursor {
+ public:
+  PanelCursor(const BlockWalk& walk, const QueryBlock& block) noexcept;
+  // Fills `visits` from the front; 0 at the end.
+  int Next(std::span<PanelVisit> visits) noexcept;
+
+ private:
+  bool NextRange() noexcept;
+  PanelVisit VisitAt(int64_t panel) const noexcept;
+
+  const BlockWalk& walk_;
+  const QueryBlock& block_;
+  int64_t entry_;
+  int64_t position_, range_end_;
+  uint64_t queries_ = ~uint64_t{0};
+};
+
+}  // namespace tessera
