@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 namespace tessera {
@@ -40,7 +40,7 @@ std::optional<int64_t> Whole(const Json& value) {
 
 Config Config::FromFile(const std::filesystem::path& path) {
   std::string file = Printable(path.string(), 400);
-  Json tree = ParseJson(ReadFile(path, kMostJsonBytes), file);
+  Json tree = ParseJson(ReadWholeFile(path, kMostJsonBytes), file);
   if (!tree.is_object()) {
     throw Error(ErrorKind::kFormat, fmt::format("{}: expected a JSON object, found {}", file, DescribeJson(tree)));
   }

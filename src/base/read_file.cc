@@ -31,7 +31,7 @@ class OpenFile {
 };
 
 [[noreturn]] void Refuse(const std::filesystem::path& path, std::string_view reason) {
-  throw Error(ErrorKind::kIo, fmt::format("{}: {}", Printable(path.native()), reason));
+  throw Error(ErrorKind::kIo, fmt::format("{}: {}", Printable(path.native(), 400), reason));
 }
 
 [[noreturn]] void RefuseSize(const std::filesystem::path& path, size_t most_bytes) {

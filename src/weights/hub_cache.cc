@@ -7,7 +7,7 @@
 
 #include "base/environment.h"
 #include "base/error.h"
-#include "base/file.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 namespace tessera {
@@ -45,7 +45,7 @@ std::optional<fs::path> Resolve(const fs::path& folder, const std::string& revis
   std::error_code ignored;
   const fs::path ref = folder / "refs" / revision;
   std::string commit = revision;
-  if (fs::is_regular_file(ref, ignored)) commit = std::string(Trim(ReadFile(ref, 4096)));
+  if (fs::is_regular_file(ref, ignored)) commit = std::string(Trim(ReadWholeFile(ref, 4096)));
   if (commit.find('/') != std::string::npos || !IsRevision(commit)) return std::nullopt;
   const fs::path snapshot = folder / "snapshots" / commit;
   return IsFolder(snapshot) ? std::optional(snapshot) : std::nullopt;
