@@ -1,4 +1,10 @@
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+# Clang builds are for sanitizers and fuzzing: they run on threads of our own (src/parallel/parallel_for_threads.cc).
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+else()
+  find_package(Threads REQUIRED)
+  add_library(OpenMP::OpenMP_CXX ALIAS Threads::Threads)
+endif()
 find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(fmt REQUIRED)

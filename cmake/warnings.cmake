@@ -4,5 +4,5 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LES
   add_compile_options(-Wno-restrict)
 endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  add_compile_options(-Wno-unknown-pragmas -Wno-pass-failed)
+  add_compile_options(-Wno-unknown-warning-option -Wno-unknown-pragmas -Wno-pass-failed)
 endif()

@@ -1,3 +1,4 @@
+#ifdef _OPENMP
 #include "parallel/parallel_for.h"
 
 #include <omp.h>
@@ -24,7 +25,7 @@ void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t,
     if (count > 0) body(0, count);
     return;
   }
-#pragma omp parallel for schedule(static) num_threads(static_cast<int>(parts))
+#pragma omp parallel for schedule(static) num_threads(static_cast <int>(parts))
   for (int64_t part = 0; part < parts; ++part) body(count * part / parts, count * (part + 1) / parts);
 }
 
@@ -38,3 +39,4 @@ void ParallelItems(int64_t count, const std::function<void(int64_t, int)>& body)
 }
 
 }  // namespace tessera
+#endif
