@@ -21,7 +21,8 @@ const OptionSpec* FindSpec(const AttentionBackend& backend, std::string_view key
 }
 
 [[noreturn]] void RejectOption(const AttentionBackend& backend, std::string_view key, std::string_view why) {
-  throw Error(ErrorKind::kUsage, fmt::format("option '{}' of attention backend '{}': {}", Printable(key), backend.name, why));
+  throw Error(ErrorKind::kUsage,
+              fmt::format("option '{}' of attention backend '{}': {}", Printable(key), backend.name, why));
 }
 
 [[noreturn]] void RejectKey(const AttentionBackend& backend, std::string_view key) {
@@ -29,8 +30,9 @@ const OptionSpec* FindSpec(const AttentionBackend& backend, std::string_view key
   for (const OptionSpec& spec : backend.options) known.emplace_back(spec.key);
   if (known.empty()) RejectOption(backend, key, "this backend has no options");
   const auto nearest = Nearest(key, known);
-  RejectOption(backend, key, fmt::format("not known; known: {}{}", Join(known, ", "),
-                                         nearest ? fmt::format("; did you mean '{}'", *nearest) : ""));
+  RejectOption(backend, key,
+               fmt::format("not known; known: {}{}", Join(known, ", "),
+                           nearest ? fmt::format("; did you mean '{}'", *nearest) : ""));
 }
 
 std::string_view TypeName(const OptionValue& value) {
@@ -41,9 +43,10 @@ std::string_view TypeName(const OptionValue& value) {
 
 void CheckRange(const AttentionBackend& backend, const OptionSpec& spec, double number) {
   if ((spec.least && !(number >= *spec.least)) || (spec.most && !(number <= *spec.most))) {
-    RejectOption(backend, spec.key,
-                 fmt::format("{} is out of range, wanted {} to {}", number, spec.least ? fmt::format("{}", *spec.least) : "any",
-                             spec.most ? fmt::format("{}", *spec.most) : "any"));
+    RejectOption(
+        backend, spec.key,
+        fmt::format("{} is out of range, wanted {} to {}", number, spec.least ? fmt::format("{}", *spec.least) : "any",
+                    spec.most ? fmt::format("{}", *spec.most) : "any"));
   }
 }
 

@@ -32,17 +32,17 @@ struct HeadDims {
 
 // A data sheet. Every default says no.
 struct AttentionCaps {
-  uint32_t devices = 0;   // Bit(DeviceKind)
-  Isa isa = Isa::kScalar; // the least instruction set on a CPU
-  uint32_t dtypes = 0;    // Bit(DType)
+  uint32_t devices = 0;    // Bit(DeviceKind)
+  Isa isa = Isa::kScalar;  // the least instruction set on a CPU
+  uint32_t dtypes = 0;     // Bit(DType)
   HeadDims head_dims;
   MaskFeatures masks = kMaskNone;  // every combination of these
-  bool grouped_kv = false;   // kv_heads < heads
-  bool cross = false;        // q_len != kv_len
+  bool grouped_kv = false;         // kv_heads < heads
+  bool cross = false;              // q_len != kv_len
   bool lse = false;
-  bool walks_blocks = false; // takes AttentionIO::blocks, so planners can use it
-  bool wants_grid = false;   // needs problem.grid
-  bool applies_gate = false; // honours the gate of problems that have one
+  bool walks_blocks = false;  // takes AttentionIO::blocks, so planners can use it
+  bool wants_grid = false;    // needs problem.grid
+  bool applies_gate = false;  // honours the gate of problems that have one
   Fidelity fidelity = Fidelity::kExact;
 };
 
@@ -54,8 +54,8 @@ struct OptionSpec {
   std::string_view key;
   std::string_view help;
   OptionValue (*default_value)();
-  std::optional<double> least, most;   // for numbers
-  std::string_view choices;            // "a|b|c" for strings, empty: any
+  std::optional<double> least, most;  // for numbers
+  std::string_view choices;           // "a|b|c" for strings, empty: any
 };
 
 // Values by key, in the order of the keys: equal contents compare equal.

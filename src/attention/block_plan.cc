@@ -28,7 +28,8 @@ bool IsPermutation(std::span<const int32_t> permutation, std::vector<bool>& seen
 }
 
 std::string_view BlocksDefect(const BlockPlan::Blocks& blocks, int32_t count, int64_t sets, int64_t length) {
-  if (count < 0 || blocks.offsets.size() != static_cast<size_t>(sets * (count + 1))) return "offsets have the wrong size";
+  if (count < 0 || blocks.offsets.size() != static_cast<size_t>(sets * (count + 1)))
+    return "offsets have the wrong size";
   for (int64_t set = 0; set < sets; ++set) {
     if (!AreOffsets(OffsetsOf(blocks, count, set), length)) return "offsets do not cover the sequence";
   }
@@ -36,7 +37,8 @@ std::string_view BlocksDefect(const BlockPlan::Blocks& blocks, int32_t count, in
   if (blocks.permutation.size() != static_cast<size_t>(sets * length)) return "a permutation has the wrong size";
   std::vector<bool> seen;
   for (int64_t set = 0; set < sets; ++set) {
-    const auto part = std::span(blocks.permutation).subspan(static_cast<size_t>(set * length), static_cast<size_t>(length));
+    const auto part =
+        std::span(blocks.permutation).subspan(static_cast<size_t>(set * length), static_cast<size_t>(length));
     if (!IsPermutation(part, seen)) return "a permutation does not name every token once";
   }
   return "";
@@ -48,7 +50,8 @@ std::string_view ListDefect(const BlockPlan& plan, size_t row) {
   for (int64_t entry = begin; entry < end; ++entry) {
     const int32_t block = plan.kv_list[static_cast<size_t>(entry)];
     if (block < 0 || block >= plan.kv_blocks) return "kv_list names a block that does not exist";
-    if (entry > begin && plan.kv_list[static_cast<size_t>(entry) - 1] >= block) return "kv_list of a row is not ascending";
+    if (entry > begin && plan.kv_list[static_cast<size_t>(entry) - 1] >= block)
+      return "kv_list of a row is not ascending";
   }
   return "";
 }
@@ -84,9 +87,11 @@ double BlockPlan::Density() const noexcept {
     const int64_t set = per_head ? row / q_blocks : 0, block = row % q_blocks;
     const auto q_offsets = OffsetsOf(q, q_blocks, set), kv_offsets = OffsetsOf(kv, kv_blocks, set);
     const int64_t queries = q_offsets[static_cast<size_t>(block) + 1] - q_offsets[static_cast<size_t>(block)];
-    for (int64_t entry = row_begin[static_cast<size_t>(row)]; entry < row_begin[static_cast<size_t>(row) + 1]; ++entry) {
+    for (int64_t entry = row_begin[static_cast<size_t>(row)]; entry < row_begin[static_cast<size_t>(row) + 1];
+         ++entry) {
       const auto kv_block = static_cast<size_t>(kv_list[static_cast<size_t>(entry)]);
-      visited += static_cast<double>(SeeingQueries(*this, entry, queries)) * (kv_offsets[kv_block + 1] - kv_offsets[kv_block]);
+      visited +=
+          static_cast<double>(SeeingQueries(*this, entry, queries)) * (kv_offsets[kv_block + 1] - kv_offsets[kv_block]);
     }
     all += static_cast<double>(queries) * kv_offsets.back();
   }

@@ -30,7 +30,8 @@ struct BlockPlan {
   // Share of query-key pairs visited, 0..1.
   double Density() const noexcept;
 
-  // What a kernel would trip over ("kv_list names a block that does not exist"); "" when the plan fits. Linear in its size.
+  // What a kernel would trip over ("kv_list names a block that does not exist"); "" when the plan fits. Linear in its
+  // size.
   std::string_view Defect(int64_t batch_heads, int64_t q_len, int64_t kv_len) const noexcept;
 };
 

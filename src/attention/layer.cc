@@ -63,7 +63,8 @@ AttentionContext::~AttentionContext() = default;
 AttentionContext::Planned* AttentionContext::PlanFor(const AttentionProblem& problem, const AttentionBackend& backend,
                                                      const Options& options) {
   for (const auto& planned : plans_) {
-    if (planned->backend == &backend && planned->problem == problem && planned->options == options) return planned.get();
+    if (planned->backend == &backend && planned->problem == problem && planned->options == options)
+      return planned.get();
   }
   auto plan = backend.plan(problem, device_, options);
   TESSERA_CHECK(plan != nullptr);
@@ -118,10 +119,10 @@ std::vector<AttentionRecord> AttentionContext::Records() const {
       return record.site.component == entry->site.component && record.site.role == entry->site.role &&
              record.backend == entry->planned->backend && record.problem == entry->problem && record.why == entry->why;
     });
-    AttentionRecord& record =
-        same != records.end() ? *same
-                              : records.emplace_back(AttentionRecord{entry->site, entry->problem, entry->planned->backend,
-                                                                     entry->why, 0, 0, 0});
+    AttentionRecord& record = same != records.end()
+                                  ? *same
+                                  : records.emplace_back(AttentionRecord{entry->site, entry->problem,
+                                                                         entry->planned->backend, entry->why, 0, 0, 0});
     ++record.layers;
     record.calls += entry->calls;
     record.seconds += entry->seconds;

@@ -58,7 +58,7 @@ class AttentionContext {
   Device device_;
   AttentionSchedule schedule_;
   std::vector<std::unique_ptr<Planned>> plans_;
-  std::vector<std::unique_ptr<Entry>> entries_;           // in the order of Prepare
+  std::vector<std::unique_ptr<Entry>> entries_;            // in the order of Prepare
   std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
   int step_ = -1;
 };

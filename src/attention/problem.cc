@@ -29,7 +29,8 @@ constexpr int64_t kMostHeadDim = 1 << 16;
 constexpr size_t kLongestLine = 1000;
 
 [[noreturn]] void Reject(std::string_view word, std::string_view wanted) {
-  throw Error(ErrorKind::kUsage, fmt::format("attention problem: '{}' is not understood, wanted {}", Printable(word), wanted));
+  throw Error(ErrorKind::kUsage,
+              fmt::format("attention problem: '{}' is not understood, wanted {}", Printable(word), wanted));
 }
 
 int64_t Number(std::string_view digits, std::string_view word, int64_t least, int64_t most) {
@@ -162,12 +163,13 @@ void CheckComplete(const ParsedLine& line, std::string_view text) {
   const struct {
     bool present;
     std::string_view what;
-  } wanted[] = {{line.dtype, "a dtype (bf16)"},
-                {line.heads, "heads (h24 or h24/8)"},
-                {line.head_dim, "a head dim (d128)"},
-                {line.q_len, "a query length (q4608)"},
-                {line.kv_len, "a key length (kv4608)"},
-                {line.problem.grid || (!line.prefix && !line.suffix), "a grid (grid=1x32x32) for its prefix or suffix"}};
+  } wanted[] = {
+      {line.dtype, "a dtype (bf16)"},
+      {line.heads, "heads (h24 or h24/8)"},
+      {line.head_dim, "a head dim (d128)"},
+      {line.q_len, "a query length (q4608)"},
+      {line.kv_len, "a key length (kv4608)"},
+      {line.problem.grid || (!line.prefix && !line.suffix), "a grid (grid=1x32x32) for its prefix or suffix"}};
   for (const auto& part : wanted) {
     if (!part.present) {
       throw Error(ErrorKind::kUsage, fmt::format("attention problem '{}' lacks {}", Printable(text), part.what));
@@ -184,8 +186,8 @@ float AttentionProblem::softmax_scale() const noexcept {
 }
 
 double AttentionProblem::flops() const noexcept {
-  const double dense = 4.0 * static_cast<double>(batch) * heads * static_cast<double>(q_len) *
-                       static_cast<double>(kv_len) * head_dim;
+  const double dense =
+      4.0 * static_cast<double>(batch) * heads * static_cast<double>(q_len) * static_cast<double>(kv_len) * head_dim;
   const bool causal = (mask & (kMaskCausal | kMaskCausalTopLeft)) != 0;
   return causal && q_len == kv_len ? dense / 2 : dense;
 }
@@ -217,9 +219,9 @@ std::string PrintMask(MaskFeatures mask) {
 }
 
 std::string Print(const AttentionProblem& problem) {
-  std::string line = fmt::format("{} b{} h{}/{} d{} q{} kv{} mask={}", Name(problem.dtype), problem.batch, problem.heads,
-                                 problem.kv_heads, problem.head_dim, problem.q_len, problem.kv_len,
-                                 PrintMask(problem.mask));
+  std::string line =
+      fmt::format("{} b{} h{}/{} d{} q{} kv{} mask={}", Name(problem.dtype), problem.batch, problem.heads,
+                  problem.kv_heads, problem.head_dim, problem.q_len, problem.kv_len, PrintMask(problem.mask));
   if (problem.scale) line += fmt::format(" scale={}", *problem.scale);
   if (problem.needs_lse) line += " lse";
   if (problem.role != AttentionRole::kSelf) line += fmt::format(" role={}", Name(problem.role));
@@ -236,7 +238,8 @@ std::string Print(const AttentionProblem& problem) {
 
 AttentionProblem ParseAttentionProblem(std::string_view text) {
   if (text.size() > kLongestLine) {
-    throw Error(ErrorKind::kUsage, fmt::format("attention problem of {} characters: at most {}", text.size(), kLongestLine));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("attention problem of {} characters: at most {}", text.size(), kLongestLine));
   }
   ParsedLine line;
   for (const std::string& word : Split(text, ' ')) {

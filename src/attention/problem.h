@@ -36,7 +36,7 @@ struct AttentionProblem {
   int heads = 1;
   int kv_heads = 1;  // divides heads; query head h reads kv head h / (heads / kv_heads)
   int head_dim = 64;
-  int64_t q_len = 0;   // with kMaskVarlen: the total over all sequences
+  int64_t q_len = 0;  // with kMaskVarlen: the total over all sequences
   int64_t kv_len = 0;
   MaskFeatures mask = kMaskNone;
   std::optional<float> scale;  // absent: 1 / sqrt(head_dim)
@@ -47,7 +47,7 @@ struct AttentionProblem {
   int step = -1, layer = -1;  // -1: any
 
   float softmax_scale() const noexcept;  // `scale`, or 1 / sqrt(head_dim)
-  double flops() const noexcept;  // 4 * batch * heads * q_len * kv_len * head_dim, halved for square causal
+  double flops() const noexcept;         // 4 * batch * heads * q_len * kv_len * head_dim, halved for square causal
   bool operator==(const AttentionProblem&) const = default;
 };
 

@@ -34,8 +34,10 @@ std::vector<std::string> NamesOf(const AttentionBackend& backend) {
   known.emplace_back("auto");
   std::string message = fmt::format("no attention backend named '{}'; known: {}", Printable(name), Join(known, ", "));
   if (name.find('+') != std::string_view::npos) {
-    message = fmt::format("attention backend '{}': a planner with another backend's kernel (a+b) is not available in this "
-                          "build; known: {}", Printable(name), Join(known, ", "));
+    message = fmt::format(
+        "attention backend '{}': a planner with another backend's kernel (a+b) is not available in this "
+        "build; known: {}",
+        Printable(name), Join(known, ", "));
   } else if (const auto nearest = Nearest(name, spellings)) {
     message += fmt::format("; did you mean '{}'", *nearest);
   }
@@ -50,8 +52,7 @@ const AttentionBackend& FindAttentionBackend(std::string_view name) {
   return FindAttentionBackend(name, AttentionBackends());
 }
 
-const AttentionBackend& FindAttentionBackend(std::string_view name,
-                                             std::span<const AttentionBackend* const> backends) {
+const AttentionBackend& FindAttentionBackend(std::string_view name, std::span<const AttentionBackend* const> backends) {
   const std::string wanted = Lower(Trim(name));
   for (const AttentionBackend* backend : backends) {
     for (const std::string& spelling : NamesOf(*backend)) {

@@ -17,7 +17,6 @@ std::span<const AttentionBackend* const> AttentionBackends() noexcept;
 
 // By name or alias in any case. Throws Error{kUsage} for an unknown name, with the known ones and the nearest.
 const AttentionBackend& FindAttentionBackend(std::string_view name);
-const AttentionBackend& FindAttentionBackend(std::string_view name,
-                                             std::span<const AttentionBackend* const> backends);
+const AttentionBackend& FindAttentionBackend(std::string_view name, std::span<const AttentionBackend* const> backends);
 
 }  // namespace tessera

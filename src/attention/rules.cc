@@ -3,8 +3,8 @@
 namespace tessera {
 namespace {
 
-// A row refuses when `serves` is false. A new dimension of problems is a field in the problem, a field in the data sheet
-// whose default says no, and a row here.
+// A row refuses when `serves` is false. A new dimension of problems is a field in the problem, a field in the data
+// sheet whose default says no, and a row here.
 struct Rule {
   std::string_view reason;
   bool (*serves)(const AttentionCaps& caps, const AttentionProblem& problem, const Device& device);
@@ -20,7 +20,8 @@ using Problem = AttentionProblem;
 
 constexpr Rule kRules[] = {
     {"inconsistent problem", [](const Caps&, const Problem& p, const Device&) { return Defect(p).empty(); }},
-    {"not for this kind of device", [](const Caps& c, const Problem&, const Device& d) { return (c.devices & Bit(d.kind)) != 0; }},
+    {"not for this kind of device",
+     [](const Caps& c, const Problem&, const Device& d) { return (c.devices & Bit(d.kind)) != 0; }},
     {"needs a newer instruction set",
      [](const Caps& c, const Problem&, const Device& d) { return d.kind != DeviceKind::kCpu || d.isa >= c.isa; }},
     {"dtype", [](const Caps& c, const Problem& p, const Device&) { return (c.dtypes & Bit(p.dtype)) != 0; }},
@@ -36,7 +37,8 @@ constexpr Rule kRules[] = {
     {"bias or boolean mask",
      [](const Caps& c, const Problem& p, const Device&) { return (p.mask & ~c.masks & kMaskBias) == 0; }},
     {"unknown mask", [](const Caps&, const Problem& p, const Device&) { return p.mask < 2 * kMaskBias; }},
-    {"grouped kv heads", [](const Caps& c, const Problem& p, const Device&) { return c.grouped_kv || p.heads == p.kv_heads; }},
+    {"grouped kv heads",
+     [](const Caps& c, const Problem& p, const Device&) { return c.grouped_kv || p.heads == p.kv_heads; }},
     {"cross attention", [](const Caps& c, const Problem& p, const Device&) { return c.cross || p.q_len == p.kv_len; }},
     {"no log-sum-exp", [](const Caps& c, const Problem& p, const Device&) { return c.lse || !p.needs_lse; }},
     {"wants a video grid",

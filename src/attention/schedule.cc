@@ -26,8 +26,10 @@ std::vector<std::string> ParseBackendNames(const std::string& names) {
   for (const std::string& part : Split(names, ',')) {
     const std::string name = Lower(Trim(part));
     if (name.empty()) {
-      throw Error(ErrorKind::kUsage, fmt::format("attention backends '{}': a name is empty, wanted names separated by commas "
-                                                 "such as 'fa,auto'", Printable(names)));
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("attention backends '{}': a name is empty, wanted names separated by commas "
+                              "such as 'fa,auto'",
+                              Printable(names)));
     }
     parsed.emplace_back(name == "auto" ? name : std::string(FindAttentionBackend(name).name));
   }
@@ -52,9 +54,9 @@ AttentionSchedule AttentionSchedule::FromBackendNames(const std::string& names, 
 }
 
 void AttentionSchedule::Add(ScheduleRule rule) {
-  const auto at = std::upper_bound(rules_.begin(), rules_.end(), rule, [](const ScheduleRule& a, const ScheduleRule& b) {
-    return a.request.source < b.request.source;
-  });
+  const auto at = std::upper_bound(
+      rules_.begin(), rules_.end(), rule,
+      [](const ScheduleRule& a, const ScheduleRule& b) { return a.request.source < b.request.source; });
   rules_.insert(at, std::move(rule));
 }
 

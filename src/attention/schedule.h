@@ -23,7 +23,7 @@ struct AttentionSite {
 struct ScheduleRule {
   std::optional<std::string> component;  // absent: any
   std::optional<AttentionRole> role;
-  std::vector<int> layers;               // empty: any
+  std::vector<int> layers;  // empty: any
   AttentionRequest request;
 };
 

@@ -48,7 +48,9 @@ const Judged* Fastest(const std::vector<Judged>& all, Fidelity allowed) {
   return best;
 }
 
-std::string JoinReasons(std::span<const std::string_view> reasons) { return fmt::format("{}", fmt::join(reasons, ", ")); }
+std::string JoinReasons(std::span<const std::string_view> reasons) {
+  return fmt::format("{}", fmt::join(reasons, ", "));
+}
 
 // "fa (exact), sage_attn (quantized)", fastest first; "none" when nothing can serve.
 std::string Alternatives(std::vector<Judged> all) {
@@ -72,8 +74,8 @@ std::string WhyAutoFails(const std::vector<Judged>& all, Fidelity allowed) {
 
 struct Choice {
   const Judged* chosen = nullptr;
-  size_t place = 0;                    // of the name in the request
-  std::vector<std::string> failures;   // why the names before it cannot serve
+  size_t place = 0;                   // of the name in the request
+  std::vector<std::string> failures;  // why the names before it cannot serve
 };
 
 Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all,
@@ -135,7 +137,8 @@ std::string_view Name(ChoiceSource source) noexcept {
 Selection Select(const AttentionProblem& problem, const Device& device, const AttentionRequest& request,
                  std::span<const AttentionBackend* const> backends, std::string_view site) {
   if (const std::string_view defect = Defect(problem); !defect.empty()) {
-    throw Error(ErrorKind::kUsage, fmt::format("attention of {}: '{}' is no problem to solve: {}", site, Print(problem), defect));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("attention of {}: '{}' is no problem to solve: {}", site, Print(problem), defect));
   }
   std::vector<Judged> all = Judge(problem, device, backends);
   const Choice choice = Choose(request, all, backends);

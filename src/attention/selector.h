@@ -27,8 +27,8 @@ struct Rejection {
 
 struct Selection {
   const AttentionBackend* backend = nullptr;
-  std::string why;                   // "fastest exact", "asked for by --attention-backend", ...
-  std::vector<Rejection> rejected;   // every other backend with its reasons ("slower", "changes the picture", ...)
+  std::string why;                  // "fastest exact", "asked for by --attention-backend", ...
+  std::vector<Rejection> rejected;  // every other backend with its reasons ("slower", "changes the picture", ...)
 };
 
 // Throws Error{kUnsupported} when nothing that was asked can serve; the message names the site, the problem, the

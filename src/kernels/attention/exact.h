@@ -43,8 +43,8 @@ struct BlockLists {
 
 enum class CausalAlignment { kNone, kBottomRight, kTopLeft };  // j <= i + keys - queries; j <= i
 
-// Masks combine: a key is visible when none of them hides it. What is hidden is never read as k or v of a query that does
-// not see it, so it may hold anything. A query that sees no key gets out = 0 and lse = -inf.
+// Masks combine: a key is visible when none of them hides it. What is hidden is never read as k or v of a query that
+// does not see it, so it may hold anything. A query that sees no key gets out = 0 and lse = -inf.
 struct ExactAttention {
   DType dtype = DType::kF32;  // of q, k, v and out: f32, bf16 or f16
   int64_t batch = 1;

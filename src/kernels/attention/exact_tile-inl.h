@@ -10,7 +10,8 @@ namespace tessera {
 namespace {
 
 // 2^f on [-1/2, 1/2], relative error 2e-9 before rounding (minimax).
-constexpr float kExp2[] = {1.0f, 0.693147206f, 0.240226469f, 0.0555032878f, 0.00961848896f, 0.00133999313f, 0.000153458121f};
+constexpr float kExp2[] = {1.0f,           0.693147206f,   0.240226469f,   0.0555032878f,
+                           0.00961848896f, 0.00133999313f, 0.000153458121f};
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLeastExponent = -125.0f;  // results below 2^-125 become 0, so that none is subnormal
 
@@ -52,7 +53,9 @@ inline float F16ToFloat(uint16_t half) {
   return value;
 }
 
-void WidenF32(const void* from, float* to, int64_t count) { memcpy(to, from, static_cast<size_t>(count) * sizeof(float)); }
+void WidenF32(const void* from, float* to, int64_t count) {
+  memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+}
 
 // kExactRows keys by V vectors of queries.
 template <int V>
@@ -129,11 +132,13 @@ int Softmax(float* scores, int64_t keys, int lanes, const ExactSoftmax& state) {
 
 // kExactRows channels by V vectors of queries.
 template <int V>
-inline void OutputTile(const float* values, const ExactPanel& panel, const float* weights, const float* rescale, float* out) {
+inline void OutputTile(const float* values, const ExactPanel& panel, const float* weights, const float* rescale,
+                       float* out) {
   Vec sum[kExactRows][V];
   for (int v = 0; v < V; ++v) {
     const Vec factor = rescale != nullptr ? Vec::Load(rescale + v * Vec::kLanes) : Vec::Set(1);
-    for (int r = 0; r < kExactRows; ++r) sum[r][v] = Vec::Mul(factor, Vec::Load(out + r * kExactLanes + v * Vec::kLanes));
+    for (int r = 0; r < kExactRows; ++r)
+      sum[r][v] = Vec::Mul(factor, Vec::Load(out + r * kExactLanes + v * Vec::kLanes));
   }
   for (int64_t key = 0; key < panel.count; ++key) {
     Vec p[V];

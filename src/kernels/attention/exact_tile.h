@@ -1,5 +1,6 @@
 // The inner loops of exact attention on one tile of queries and keys, one table per instruction set.
-// Queries lie in the lanes: scores, probabilities and outputs are [rows][kExactLanes], queries are [head_dim][kExactLanes].
+// Queries lie in the lanes: scores, probabilities and outputs are [rows][kExactLanes], queries are
+// [head_dim][kExactLanes].
 #pragma once
 #include <stdint.h>
 
@@ -37,8 +38,8 @@ struct ExactTileKernels {
   // Returns 0 when every rescale factor is 1.
   int (*softmax)(float* scores, int64_t keys, int lanes, const ExactSoftmax& state);
 
-  // out[channel][lane] = rescale[lane] * out[channel][lane] + sum over keys of values[key][channel] * weights[key][lane];
-  // rescale may be null for 1.
+  // out[channel][lane] = rescale[lane] * out[channel][lane] + sum over keys of values[key][channel] *
+  // weights[key][lane]; rescale may be null for 1.
   void (*accumulate)(const ExactPanel& values, const float* weights, int lanes, const float* rescale, float* out);
 
   // 0 when one of `count` floats is an infinity or NaN.

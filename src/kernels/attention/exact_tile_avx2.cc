@@ -24,9 +24,7 @@ struct Vec {
   static Vec ZeroWhereLess(Vec x, Vec a, Vec b) {
     return {_mm256_and_ps(_mm256_cmp_ps(a.value, b.value, _CMP_NLT_UQ), x.value)};
   }
-  static int AnyNotEqual(Vec a, Vec b) {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a.value, b.value, _CMP_NEQ_UQ)) != 0;
-  }
+  static int AnyNotEqual(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a.value, b.value, _CMP_NEQ_UQ)) != 0; }
   static Vec LoadBf16(const uint16_t* from) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
