@@ -1,0 +1,65 @@
+// The plan that panel kernels share: packs keys and values once per kv head, then walks query blocks in parallel.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "attention/backend.h"
+#include "attention/block_walk.h"
+#include "kernels/attention/flash.h"
+
+namespace tessera {
+
+// Bytes a kernel works in; the plan rounds each up to 64.
+struct PanelSizes {
+  size_t key_panel = 0, value_panel = 0;
+  size_t survey = 0;   // what is learnt of one panel before packing; 0: nothing has to be
+  size_t head = 0;     // what all surveys of a packed head come to
+  size_t scratch = 0;  // per thread, for one block of queries
+};
+
+// Hands out the visits of one block of queries, in pieces.
+class PanelVisits {
+ public:
+  PanelVisits(PanelCursor cursor, const std::byte* keys, const std::byte* values, const PanelSizes& sizes) noexcept
+      : cursor_(cursor), keys_(keys), values_(values), sizes_(sizes) {}
+  // Fills `visits` from the front; 0 at the end.
+  int Next(std::span<FlashVisit> visits) noexcept;
+
+ private:
+  PanelCursor cursor_;
+  const std::byte *keys_, *values_;
+  const PanelSizes& sizes_;
+};
+
+// A block of queries and where its results go.
+struct PanelQueries {
+  int count = 0;  // 1..64
+  FlashRows rows;
+  void* out[kFlashBlock] = {};
+  float lse[kFlashBlock] = {};  // natural log; -inf where no key was seen
+};
+
+// What differs between panel kernels, bound to one problem. Called from many threads at a time.
+class PanelKernel {
+ public:
+  virtual ~PanelKernel() = default;
+  virtual PanelSizes sizes() const noexcept = 0;
+
+  // One panel's rows; hidden keys are null. Only called when sizes().survey is not 0.
+  virtual void Survey(const FlashRows& /*keys*/, const FlashRows& /*values*/, std::byte* /*survey*/) const noexcept {}
+  // Survey n of a head starts at surveys + n * stride.
+  virtual void Conclude(std::span<const std::byte> /*surveys*/, size_t /*stride*/, std::byte* /*head*/) const noexcept {
+  }
+
+  virtual void Pack(const FlashRows& keys, const FlashRows& values, const std::byte* head,
+                    std::span<std::byte* const, 2> panels) const noexcept = 0;
+  // Writes queries->out and queries->lse.
+  virtual void Attend(const std::byte* head, PanelVisits* visits, PanelQueries* queries,
+                      std::byte* scratch) const noexcept = 0;
+};
+
+std::unique_ptr<AttentionPlan> MakePanelPlan(const AttentionProblem& problem,
+                                             std::unique_ptr<const PanelKernel> kernel);
+
+}  // namespace tessera
