@@ -5,6 +5,21 @@
 #include "kernels/elementwise/elementwise.h"
 
 namespace tessera {
+namespace {
+
+// exp of x <= 0 as torch's vector code has it (SLEEF's expf with 1 ulp): its last bit is visible in features of
+// timesteps in the thousands.
+float VectorExp(float x) noexcept {
+  constexpr float kCoefficients[] = {0.00139304355252534151f, 0.00833336077630519867f, 0.0416664853692054749f,
+                                     0.166666671633720398f, 0.5f};
+  const float power = std::nearbyint(x * 1.442695040888963407f);
+  const float rest = std::fma(power, -1.428606765330187045e-06f, std::fma(power, -0.693145751953125f, x));
+  float polynomial = 0.000198527617612853646f;
+  for (const float coefficient : kCoefficients) polynomial = std::fma(polynomial, rest, coefficient);
+  return std::ldexp(1.0f + std::fma(rest * rest, polynomial, rest), static_cast<int>(power));
+}
+
+}  // namespace
 
 Tensor TimestepFeatures(float timestep, int64_t width) {
   Tensor features = Tensor::Empty({1, width}, DType::kF32);
@@ -12,7 +27,7 @@ Tensor TimestepFeatures(float timestep, int64_t width) {
   const int64_t half = width / 2;
   for (int64_t i = 0; i < half; ++i) {
     const float exponent = -std::log(10000.0f) * static_cast<float>(i) / static_cast<float>(half);
-    const float angle = timestep * std::exp(exponent);
+    const float angle = timestep * VectorExp(exponent);
     values[i] = std::cos(angle);
     values[half + i] = std::sin(angle);
   }
