@@ -16,26 +16,38 @@ struct Picture {
 };
 
 enum class PictureFormat { kPng, kJpeg, kWebp };
-std::string_view Extension(PictureFormat format) noexcept;  // "png", "jpg", "webp"
+std::string_view Extension(PictureFormat format) noexcept;                          // "png", "jpg", "webp"
 std::optional<PictureFormat> PictureFormatOf(std::string_view extension) noexcept;  // png jpg jpeg webp, any case
 
-// Reads any of the three by content (never by name). Alpha is dropped as PIL's convert("RGB") does, grey and palettes are
-// expanded, 16 bit reduced. Throws Error{kIo, kFormat}; refuses pictures over `most_pixels` by their header.
-Picture ReadPicture(const std::filesystem::path& path, int64_t most_pixels = int64_t{1} << 26);
+inline constexpr int64_t kMostPixels = int64_t{1} << 26;
 
-// Text keys of a picture: PNG tEXt/iTXt, JPEG and WebP: an XMP/EXIF comment holding the same keys.
+// Reads any of the three by content (never by name), upright (EXIF orientation applied) and as RGB, as diffusers'
+// load_image does: alpha is dropped, grey and palettes are expanded, CMYK converted, 16 bit cut to the upper 8.
+// Throws Error{kIo, kFormat}; refuses pictures over `most_pixels` by their header, and animations.
+Picture ReadPicture(const std::filesystem::path& path, int64_t most_pixels = kMostPixels);
+// The same for a file in memory; `name` is used in messages.
+Picture DecodePicture(std::string_view bytes, std::string_view name, int64_t most_pixels = kMostPixels);
+
+// Text keys of a picture as UTF-8: PNG tEXt, zTXt and iTXt; JPEG and WebP: the EXIF fields EncodePicture writes.
 std::map<std::string, std::string> ReadPictureText(const std::filesystem::path& path);
+std::map<std::string, std::string> DecodePictureText(std::string_view bytes, std::string_view name);
 
 struct PictureEncoding {
   PictureFormat format = PictureFormat::kPng;
-  int quality = 95;                            // JPEG, WebP: 1..100 (WebP 100: lossless)
-  std::map<std::string, std::string> text;     // UTF-8
+  int quality = 95;  // JPEG, WebP: 1..100 (WebP 100: lossless)
+  // UTF-8 without NUL; keys of 1..79 printable ASCII characters. PNG: tEXt where Latin-1 suffices, else iTXt. JPEG and
+  // WebP: `parameters` is the EXIF user comment, where other programs look for it; the rest is JSON in the description.
+  std::map<std::string, std::string> text{};
 };
+// The file's bytes, the same for the same input. Throws Error{kUnsupported} for what the format cannot hold: too many
+// rows or columns, in a JPEG more than 64 KiB of text.
 std::vector<uint8_t> EncodePicture(const Picture& picture, const PictureEncoding& encoding);
 
-// Resampling as PIL's resize on RGB bytes (two passes, 8-bit fixed point): byte for byte.
+// Resampling as PIL's resize on RGB bytes, byte for byte: columns first, then rows, 22-bit fixed point. (Pillow 13
+// takes rows first where that is cheaper, which changes the rounding; every earlier version does as here.)
 enum class Resample { kLanczos, kBicubic, kBilinear };
 Picture Resize(const Picture& picture, int64_t height, int64_t width, Resample filter);
+// The part that begins at (top, left); it must lie inside the picture.
 Picture Crop(const Picture& picture, int64_t top, int64_t left, int64_t height, int64_t width);
 
 }  // namespace tessera
