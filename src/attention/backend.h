@@ -80,6 +80,8 @@ class AttentionPlan {
   virtual ~AttentionPlan() = default;
   virtual size_t workspace_bytes() const noexcept = 0;
   virtual void BeginStep(int /*step*/) noexcept {}
+  // What most products are computed in: "f32", "bf16" or "int8", whose peak limits the speed.
+  virtual std::string_view arithmetic() const noexcept { return "f32"; }
   // Never allocates or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
   virtual void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept = 0;
 };

@@ -111,7 +111,8 @@ bool BlockWalk::NextPlanned(int64_t window, QueryBlock* block) const noexcept {
   const int64_t begin = offsets[static_cast<size_t>(window)], end = offsets[static_cast<size_t>(window) + 1];
   block->first = block->count == 0 ? begin : block->first + block->count;
   if (block->first >= end) return false;
-  block->count = static_cast<int>(std::min<int64_t>(end - block->first, kWalkBlock - (block->first - begin) % kWalkBlock));
+  block->count =
+      static_cast<int>(std::min<int64_t>(end - block->first, kWalkBlock - (block->first - begin) % kWalkBlock));
   block->mask_word = static_cast<int>((block->first - begin) / kWalkBlock);
   const auto row = static_cast<size_t>(head * plan.q_blocks + window);
   block->entry_begin = plan.row_begin[row];

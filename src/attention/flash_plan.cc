@@ -30,6 +30,9 @@ class FlashPanels final : public PanelKernel {
   FlashPanels(const AttentionProblem& problem, const FlashKernel& kernel)
       : kernel_(kernel), format_(FormatOf(problem, kernel)) {}
 
+  std::string_view arithmetic() const noexcept override {
+    return kernel_.arithmetic == FlashArithmetic::kBf16Dot ? "bf16" : "f32";
+  }
   PanelSizes sizes() const noexcept override {
     const size_t panel = static_cast<size_t>(kFlashBlock) * static_cast<size_t>(format_.padded * kernel_.element_bytes);
     return {.key_panel = panel,

@@ -36,6 +36,8 @@ class PanelPlan final : public AttentionPlan {
     return static_cast<size_t>(heads_at_once_) * head_bytes_ + static_cast<size_t>(Threads()) * sizes_.scratch;
   }
 
+  std::string_view arithmetic() const noexcept override { return kernel_->arithmetic(); }
+
   void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept override {
     TESSERA_CHECK(workspace.size() >= workspace_bytes());
     const BlockWalk walk(problem_, io);

@@ -45,6 +45,7 @@ class PanelKernel {
  public:
   virtual ~PanelKernel() = default;
   virtual PanelSizes sizes() const noexcept = 0;
+  virtual std::string_view arithmetic() const noexcept { return "f32"; }  // see AttentionPlan
 
   // One panel's rows; hidden keys are null. Only called when sizes().survey is not 0.
   virtual void Survey(const FlashRows& /*keys*/, const FlashRows& /*values*/, std::byte* /*survey*/) const noexcept {}

@@ -1,5 +1,8 @@
 // Flash attention: exact softmax attention in one pass over the keys (Dao et al., arXiv 2307.08691).
+#include <array>
+
 #include "attention/flash_plan.h"
+#include "base/error.h"
 
 namespace tessera {
 namespace {
@@ -15,14 +18,32 @@ constexpr AttentionCaps kCaps{
     .walks_blocks = true,
 };
 
+constexpr std::array<OptionSpec, 1> kOptions = {{
+    {"arithmetic", "of the products: f32, bf16 dot products, or auto for the faster here",
+     [] { return OptionValue(std::string("auto")); }, std::nullopt, std::nullopt, "auto|f32|bf16"},
+}};
+
 std::string_view Check(const AttentionProblem& problem, const Device&) {
   return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
 }
 
 double Speed(const AttentionProblem&, const Device&) { return 1.0; }
 
-std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device, const Options&) {
-  return MakeFlashPlan(problem, device.isa, FlashArithmeticFor(problem.dtype, device));
+FlashArithmetic ArithmeticOf(const AttentionProblem& problem, const Device& device, const Options& options) {
+  const OptionValue* given = options.Find("arithmetic");
+  const std::string word = given == nullptr ? "auto" : std::get<std::string>(*given);
+  if (word == "auto") return FlashArithmeticFor(problem.dtype, device);
+  if (word == "f32") return FlashArithmetic::kF32;
+  if (problem.dtype != DType::kBF16 || device.isa < Isa::kAvx512Bf16) {
+    throw Error(ErrorKind::kUnsupported,
+                "attention backend fa: arithmetic=bf16 needs bf16 operands and avx512_bf16; "
+                "arithmetic=auto or f32 would work");
+  }
+  return FlashArithmetic::kBf16Dot;
+}
+
+std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device, const Options& options) {
+  return MakeFlashPlan(problem, device.isa, ArithmeticOf(problem, device, options));
 }
 
 }  // namespace
@@ -33,7 +54,7 @@ constinit const AttentionBackend k_fa_backend{
     .aliases = "fa3 fa4 flash",
     .summary = "flash attention, exact: the fast default",
     .caps = kCaps,
-    .options = {},
+    .options = kOptions,
     .check = Check,
     .speed = Speed,
     .plan = Plan,
