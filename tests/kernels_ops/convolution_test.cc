@@ -28,21 +28,29 @@ Tensor Convolved(const Convolution& convolution, const Tensor& src) {
   return dst;
 }
 
+struct Layer {
+  Tensor weight, bias;
+};
+// bf16 weights: a machine that multiplies bf16 pairs rounds them, which is not what these tests are about.
+Layer LayerOf(const ConvolutionShape& s, DType weight_type) {
+  const Tensor weight = RandomTensor({s.out_channels, s.in_channels, s.kernel, s.kernel}, DType::kBF16, 1);
+  return {weight.To(weight_type), RandomTensor({s.out_channels}, DType::kF32, 2)};
+}
+
 TEST_F(ConvolutionTest, MatchesReference) {
   for (const Case& c : kCases) {
     for (const DType weight_type : kActivationTypes) {
-      const auto& s = c.shape;
-      const Tensor weight = RandomTensor({s.out_channels, s.in_channels, s.kernel, s.kernel}, weight_type, 1);
-      const Tensor bias = RandomTensor({s.out_channels}, DType::kF32, 2);
+      const Layer layer = LayerOf(c.shape, weight_type);
       for (const DType compute : kActivationTypes) {
-        // bf16 weights, so that a machine that computes in bf16 rounds nothing but the result.
-        const Tensor exact = compute == DType::kBF16 ? weight.To(DType::kBF16) : weight;
-        const Convolution convolution(exact, bias, s, compute);
         const Tensor src = RandomTensor(c.src, compute, 3);
-        Tensor expected = Poisoned(convolution.OutputShape(c.src), DType::kF32);
-        reference::Convolve(src.To(DType::kF32), exact.To(DType::kF32), bias, s, expected);
-        EXPECT_LE(RelativeDifference(Convolved(convolution, src), expected), Tolerance(compute))
-            << c.src.ToString() << " -> " << s.out_channels << " " << Name(compute);
+        for (const Bf16Dot dot : MachineArithmetics()) {
+          SetBf16Dot(dot);
+          const Convolution convolution(layer.weight, layer.bias, c.shape, compute);
+          Tensor expected = Poisoned(convolution.OutputShape(c.src), DType::kF32);
+          reference::Convolve(src.To(DType::kF32), layer.weight.To(DType::kF32), layer.bias, c.shape, expected);
+          EXPECT_LE(RelativeDifference(Convolved(convolution, src), expected), Tolerance(compute))
+              << c.src.ToString() << " -> " << c.shape.out_channels << " " << Name(compute);
+        }
       }
     }
   }
@@ -50,17 +58,29 @@ TEST_F(ConvolutionTest, MatchesReference) {
 
 TEST_F(ConvolutionTest, GivesTheSameBytesForAnyNumberOfThreads) {
   for (const Case& c : kCases) {
-    const auto& s = c.shape;
-    const Tensor weight = RandomTensor({s.out_channels, s.in_channels, s.kernel, s.kernel}, DType::kBF16, 1);
+    const Layer layer = LayerOf(c.shape, DType::kBF16);
     for (const DType compute : kActivationTypes) {
-      const Convolution convolution(weight, RandomTensor({s.out_channels}, DType::kF32, 2), s, compute);
-      const Tensor src = RandomTensor(c.src, compute, 3);
-      SetThreads(1);
-      const Tensor one = Convolved(convolution, src);
-      for (const int threads : {2, 5}) {
-        SetThreads(threads);
-        EXPECT_TRUE(SameBytes(one, Convolved(convolution, src))) << c.src.ToString() << " threads " << threads;
+      for (const Bf16Dot dot : MachineArithmetics()) {
+        SetBf16Dot(dot);
+        const Convolution convolution(layer.weight, layer.bias, c.shape, compute);
+        const Tensor src = RandomTensor(c.src, compute, 3);
+        SetThreads(1);
+        const Tensor one = Convolved(convolution, src);
+        for (const int threads : {2, 5}) {
+          SetThreads(threads);
+          EXPECT_TRUE(SameBytes(one, Convolved(convolution, src))) << c.src.ToString() << " threads " << threads;
+        }
       }
+    }
+  }
+}
+
+TEST_F(ConvolutionTest, PlansItsScratchWithoutWeights) {
+  for (const Case& c : kCases) {
+    for (const DType compute : kActivationTypes) {
+      const Layer layer = LayerOf(c.shape, DType::kBF16);
+      const Convolution convolution(layer.weight, layer.bias, c.shape, compute);
+      EXPECT_EQ(Convolution::WorkspaceBytes(c.shape, c.src, compute), convolution.WorkspaceBytes(c.src));
     }
   }
 }

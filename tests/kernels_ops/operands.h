@@ -56,11 +56,18 @@ inline std::vector<Isa> MachineIsas() {
   return isas;
 }
 
-// Restores the instruction set and the number of threads.
+// The arithmetics of products this machine can do: bf16 pairs, or everything widened to f32.
+inline std::vector<Bf16Dot> MachineArithmetics() {
+  if (MachineIsa() < Isa::kAvx512Bf16) return {Bf16Dot::kOff};
+  return {Bf16Dot::kOff, Bf16Dot::kOn};
+}
+
+// Restores the instruction set, the arithmetic and the number of threads.
 class KernelTest : public testing::Test {
  protected:
   ~KernelTest() override {
     SetActiveIsa(MachineIsa());
+    SetBf16Dot(Bf16Dot::kMeasured);
     SetThreads(0);
   }
 };

@@ -9,8 +9,8 @@
 #include <fstream>
 #include <string>
 
-#include <dnnl.hpp>
 #include <fmt/format.h>
+#include <dnnl.hpp>
 
 #include "base/environment.h"
 #include "base/error.h"
@@ -22,7 +22,8 @@ namespace tessera {
 namespace {
 
 constexpr int kNotLowered = -1;
-std::atomic<int> lowered_isa{kNotLowered};  // the one process-wide setting kernels look at
+std::atomic<int> lowered_isa{kNotLowered};  // the two process-wide settings kernels look at
+std::atomic<Bf16Dot> bf16_dot{Bf16Dot::kMeasured};
 
 bool HasBf16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -61,10 +62,14 @@ size_t CgroupLimit() {
 
 dnnl::cpu_isa DnnlIsa(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return dnnl::cpu_isa::sse41;
-    case Isa::kAvx2: return dnnl::cpu_isa::avx2;
-    case Isa::kAvx512: return dnnl::cpu_isa::avx512_core;
-    case Isa::kAvx512Bf16: return dnnl::cpu_isa::all;
+    case Isa::kScalar:
+      return dnnl::cpu_isa::sse41;
+    case Isa::kAvx2:
+      return dnnl::cpu_isa::avx2;
+    case Isa::kAvx512:
+      return dnnl::cpu_isa::avx512_core;
+    case Isa::kAvx512Bf16:
+      return dnnl::cpu_isa::all;
   }
   return dnnl::cpu_isa::all;
 }
@@ -102,9 +107,19 @@ void ApplyIsaChoice(std::string_view name) {
 }
 
 bool Bf16DotPays() noexcept {
-  if (ActiveIsa() < Isa::kAvx512Bf16) return false;
+  const Bf16Dot choice = bf16_dot.load(std::memory_order_relaxed);
+  if (ActiveIsa() < Isa::kAvx512Bf16 || choice == Bf16Dot::kOff) return false;
+  if (choice == Bf16Dot::kOn) return true;
   static const bool pays = QuickPeak(PeakKind::kBf16) > 1.15 * QuickPeak(PeakKind::kF32);
   return pays;
+}
+
+void SetBf16Dot(Bf16Dot choice) {
+  if (choice == Bf16Dot::kOn && MachineIsa() < Isa::kAvx512Bf16) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("bf16 dot products: this machine has at most {}", Name(MachineIsa())));
+  }
+  bf16_dot.store(choice, std::memory_order_relaxed);
 }
 
 Device CpuDevice() {

@@ -23,6 +23,11 @@ void ApplyIsaChoice(std::string_view name);
 // (Zen 4/5: 2 x; Sapphire Rapids without AMX: 0.6 x). False below kAvx512Bf16.
 bool Bf16DotPays() noexcept;
 
+// Replaces the measurement: products of bf16 pairs wherever the instruction set has them, or nowhere. For tests and for
+// the same bytes on different machines. Throws Error{kUnsupported} for kOn on a machine without them.
+enum class Bf16Dot { kMeasured, kOn, kOff };
+void SetBf16Dot(Bf16Dot choice);
+
 // The device as rules see it, with the active instruction set and thread count.
 Device CpuDevice();
 
