@@ -8,35 +8,37 @@ TEST_JOBS ?= 1
 PREFIX ?= /usr/local
 release := build/release
 tessera := $(release)/tessera
-sources = $(shell git ls-files '*.cc' '*.h' | grep -v '^tests/layout/fixtures/')
+configure := cmake --preset release --log-level=WARNING
+sources = $(shell find src include tests benchmarks fuzz -name '*.cc' -o -name '*.h' 2>/dev/null)
 
 PROMPT ?= a big blue star on a yellow background
 SEED ?= 42
 DEMO_FOLDER ?= outputs
+export PROMPT
 
 .PHONY: all demo test test-long bench format check-format lint fuzz check-sanitizers check-threads install clean help \
   packages packages-test packages-checks
 
 all: packages  ## release build: build/release/tessera
-	cmake --preset release -DTESSERA_TESTS=OFF -DTESSERA_BENCHMARKS=OFF $(if $(wildcard $(release)/CMakeCache.txt),,--log-level=NOTICE)
+	@$(configure) -DTESSERA_TESTS=OFF -DTESSERA_BENCHMARKS=OFF
 	cmake --build $(release) --target tessera -j $(JOBS)
 
 demo: all  ## draws a picture with the built-in demo model (PROMPT="..." SEED=...)
-	$(tessera) generate --prompt "$(PROMPT)" --seed $(SEED) --output-path $(DEMO_FOLDER) --output-file-name demo.png
+	$(tessera) generate --prompt "$$PROMPT" --seed $(SEED) --output-path $(DEMO_FOLDER) --output-file-name demo.png
 	@echo "picture: $(CURDIR)/$(DEMO_FOLDER)/demo.png"
 
 test: packages-test  ## builds everything and runs every test but the slow ones
-	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	@$(configure) -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
 	cmake --build $(release) -j $(JOBS)
 	ctest --test-dir $(release) --output-on-failure -LE slow -j $(TEST_JOBS)
 
 test-long: packages-test  ## the slow tests, too
-	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	@$(configure) -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
 	cmake --build $(release) -j $(JOBS)
 	ctest --test-dir $(release) --output-on-failure -j $(TEST_JOBS)
 
 bench: packages-test  ## runs the benchmarks (BENCH_FILTER=regex)
-	cmake --preset release -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
+	@$(configure) -DTESSERA_TESTS=ON -DTESSERA_BENCHMARKS=ON
 	cmake --build $(release) -j $(JOBS)
 	for program in $$(find $(release)/benchmarks -maxdepth 2 -type f -executable -name '*_benchmark'); do \
 	  $$program --benchmark_filter="$(or $(BENCH_FILTER),.)"; done
