@@ -26,7 +26,8 @@ struct AttentionBias {
   int64_t batch_stride = 0, head_stride = 0, query_stride = 0;
 };
 
-// All operands have the problem's dtype. A query that sees no key gets out = 0 and lse = -inf.
+// All operands have the problem's dtype. Keys beyond key_lengths may hold anything, NaN included; other hidden keys must be
+// finite, unless a backend says otherwise. A query that sees no key gets out = 0 and lse = -inf.
 struct AttentionIO {
   BshdIn q, k, v;
   BshdOut out;

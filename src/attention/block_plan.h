@@ -8,8 +8,9 @@ namespace tessera {
 
 // Rows are (batch, head, query block); index of a row: (b * heads + h) * q_blocks + i.
 // Blocks are ranges of permuted positions: block n covers [offsets[n], offsets[n+1]), which may be empty; together they
-// cover every token once. Sparse planners that give every head
-// its own permutation or its own blocks set `per_head`; otherwise one set serves all heads and batch entries.
+// cover every token once. Sparse planners that give every head its own permutation or its own blocks set `per_head`;
+// otherwise one set serves all heads and batch entries. Masks hide further pairs, by token; causal masks are combined
+// with plans that keep the order of tokens only.
 struct BlockPlan {
   struct Blocks {
     std::vector<int32_t> offsets;      // [blocks + 1], or [batch * heads][blocks + 1] when per_head

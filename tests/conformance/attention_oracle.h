@@ -1,0 +1,23 @@
+// Attention in doubles by its definition, and how far a result is from it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "attention/backend.h"
+#include "conformance/attention_case.h"
+
+namespace tessera {
+
+struct AttentionTruth {
+  std::vector<double> out;   // [batch, heads, q_len, head_dim]
+  std::vector<double> lse;   // [batch, heads, q_len]
+  double largest_score = 0;  // absolute, of visible pairs
+};
+
+AttentionTruth SolveInDoubles(const AttentionCase& attention);
+
+// "" when the case's outputs are within the bound of `fidelity`, the gaps are untouched and rows without keys are
+// right.
+std::string Deviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity);
+
+}  // namespace tessera
