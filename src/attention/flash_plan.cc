@@ -63,7 +63,7 @@ class FlashPanels final : public PanelKernel {
   }
 
  private:
-  static constexpr size_t kProbabilityBytes = sizeof(float) * kFlashBlock * kFlashGroupKeys;
+  static constexpr size_t kProbabilityBytes = sizeof(float) * kFlashBlock * kFlashGroupRows;
   static constexpr size_t kStatisticBytes = sizeof(float) * kFlashBlock;
   size_t QueryBytes() const noexcept { return sizeof(float) * kFlashBlock * static_cast<size_t>(format_.padded); }
 

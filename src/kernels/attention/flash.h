@@ -8,7 +8,7 @@
 namespace tessera {
 
 constexpr int kFlashBlock = 64;       // queries of a block, keys of a panel
-constexpr int kFlashGroupKeys = 256;  // most keys scored before their values are added: rows of the probabilities
+constexpr int kFlashGroupRows = 128;  // of probabilities: keys or key pairs scored before their values are added
 constexpr uint64_t kAllLanes = ~uint64_t{0};
 constexpr int32_t kNoDiagonal = kFlashBlock;
 
@@ -42,7 +42,7 @@ struct FlashBlock {
   int count = 0;                  // queries, 1..64
   bool started = false;           // `output` has been written since the queries were packed
   void* queries = nullptr;        // [padded][64] f32, or [padded / 2][64] bf16 pairs
-  void* probabilities = nullptr;  // [kFlashGroupKeys][64] f32, or [kFlashGroupKeys / 2][64] bf16 pairs
+  void* probabilities = nullptr;  // [kFlashGroupRows][64] f32 or bf16 pairs of keys
   float* output = nullptr;        // [padded][64], not yet divided by `sum`
   float* reference = nullptr;     // [64]: log2 of the factor taken out of sum and output
   float* sum = nullptr;           // [64]: 0 when no key was seen

@@ -30,7 +30,7 @@ struct Flash {
     int rows;
   };
   struct Group {
-    Pending pending[kFlashGroupKeys / kRows];
+    Pending pending[kFlashGroupRows * A::kPair / kRows];
     int visits = 0;
     int rows = 0;
   };
@@ -153,12 +153,22 @@ struct Flash {
     }
   }
 
+  // All tiles of a panel for one pair of vectors before the next: queries stay in the first-level cache.
   template <int NV, bool kHides>
-  [[gnu::always_inline]] static inline void ScoreVectors(const FlashFormat& format, const Tile& tile, FlashBlock* block,
-                                                         int vector) {
+  [[gnu::always_inline]] static inline void ScoreVectors(const FlashFormat& format, const Tile& first, int tiles,
+                                                         FlashBlock* block, int vector) {
     const int vectors = (block->count + kWidth - 1) / kWidth;
-    for (; vector + NV <= vectors; vector += NV) ScoreTile<NV, kHides>(format, tile, block, vector * kWidth);
-    if constexpr (NV > 1) ScoreVectors<NV - 1, kHides>(format, tile, block, vector);
+    const int tile_words = kRows * (format.padded / A::kPair);
+    for (; vector + NV <= vectors; vector += NV) {
+      Tile tile = first;
+      for (int t = 0; t < tiles; ++t) {
+        ScoreTile<NV, kHides>(format, tile, block, vector * kWidth);
+        tile.keys += tile_words;
+        tile.first_key += kRows;
+        tile.row += kRows / A::kPair;
+      }
+    }
+    if constexpr (NV > 1) ScoreVectors<NV - 1, kHides>(format, first, tiles, block, vector);
   }
 
   // Output of kRows channels from `panel` on: values of the group times its probabilities.
@@ -202,7 +212,7 @@ struct Flash {
       ValueVectors<Lanes::kTileVectors>(*group, block, channel, 0);
     }
     block->started = true;
-    *group = Group{};
+    group->visits = group->rows = 0;
   }
 
   // Scores tiles [first, end) of a panel and queues them for AddValues.
@@ -211,10 +221,8 @@ struct Flash {
     const int first = __builtin_ctzll(visit.keys) / kRows, end = (63 - __builtin_clzll(visit.keys)) / kRows + 1;
     const int tile_words = kRows * (format.padded / A::kPair);
     const Word* keys = static_cast<const Word*>(visit.key_panel);
-    for (int t = first; t < end; ++t) {
-      const Tile tile{keys + t * tile_words, &visit, t * kRows, group->rows + (t - first) * (kRows / A::kPair)};
-      ScoreVectors<Lanes::kTileVectors, kHides>(format, tile, block, 0);
-    }
+    const Tile tile{keys + first * tile_words, &visit, first * kRows, group->rows};
+    ScoreVectors<Lanes::kTileVectors, kHides>(format, tile, end - first, block, 0);
     const int rows = (end - first) * (kRows / A::kPair);
     const Word* values = static_cast<const Word*>(visit.value_panel) + first * kRows / A::kPair * kRows;
     group->pending[group->visits++] = {values, rows};
@@ -231,7 +239,7 @@ struct Flash {
       } else {
         ScorePanel<false>(format, *visit, block, &group);
       }
-      if (group.rows > (kFlashGroupKeys - kFlashBlock) / A::kPair) AddValues(format, block, &group);
+      if (group.rows > kFlashGroupRows - kPanelPairs) AddValues(format, block, &group);
     }
     AddValues(format, block, &group);
   }

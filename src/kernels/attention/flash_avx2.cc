@@ -10,7 +10,7 @@ struct Avx2Lanes {
   using Vector = __m256;
   static constexpr int kWidth = 8;
   static constexpr int kTileRows = 4;
-  static constexpr int kTileVectors = 2;
+  static constexpr int kTileVectors = 3;
 
   static Vector Zero() { return _mm256_setzero_ps(); }
   static Vector Set(float x) { return _mm256_set1_ps(x); }
