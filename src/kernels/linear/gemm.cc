@@ -16,6 +16,7 @@ constexpr int64_t kMostOutputs = 256;   // packed weights of a stretch stay in t
 constexpr int64_t kFewestBlockRows = 384;
 constexpr int64_t kMostSrcBytes = int64_t{64} << 20;  // packed src at once
 constexpr int64_t kItemsPerThread = 4;
+constexpr int64_t kFewestPackedWords = 1 << 14;  // below, a second thread costs more than it saves
 
 int64_t RoundUp(int64_t value, int64_t step) noexcept { return (value + step - 1) / step * step; }
 size_t Aligned(size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
