@@ -1,0 +1,53 @@
+// What a user asks for: plain values, checked by the InputValidation stage.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tensor/dtype.h"
+
+namespace tessera {
+
+// Component precisions; absent: the checkpoint's type.
+struct Precisions {
+  std::optional<DType> dit, vae, text_encoder;
+};
+
+// Whether a component's weights stay loaded after its stage (the `--*-cpu-offload False` flags).
+struct KeepLoaded {
+  std::optional<bool> dit, text_encoder, vae;
+};
+
+enum class Tiling { kAuto, kOff, kOn };
+
+struct GenerateRequest {
+  std::string model_path;
+  std::string revision = "main";
+  std::vector<std::string> prompts;
+  std::optional<std::string> negative_prompt;
+  std::optional<int64_t> height, width;
+  std::optional<int64_t> num_inference_steps;
+  std::optional<double> guidance_scale;
+  uint64_t seed = 42;
+  int64_t num_outputs_per_prompt = 1;
+  std::vector<std::string> image_paths;
+  std::optional<int64_t> max_sequence_length;
+
+  std::string output_path = "outputs";
+  std::string output_file_name;
+  std::string output_format;           // "", "png", "jpg", "webp"
+  int output_quality = 95;
+  std::string perf_dump_path;
+  std::string save_latents;            // a .safetensors file with noise, latents per step, embeddings
+
+  Precisions precisions;
+  KeepLoaded keep_loaded;
+  std::string attention_backend = "auto";
+  Tiling vae_tiling = Tiling::kAuto;
+  int64_t vae_tile_size = 512;         // pixels, when tiling
+  int64_t warmup_steps = 0;            // 0: no warm-up
+  enum class MemoryCheck { kRefuse, kForce } memory_check = MemoryCheck::kRefuse;
+};
+
+}  // namespace tessera

@@ -1,0 +1,67 @@
+// The blackboard of one run: what stages read and write, in the order they run.
+#pragma once
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "attention/layer.h"
+#include "models/family.h"
+#include "pipeline/progress.h"
+#include "pipeline/report.h"
+#include "pipeline/request.h"
+#include "weights/model_folder.h"
+
+namespace tessera {
+
+// One prompt: its embeddings are shared by its outputs.
+struct PromptState {
+  std::string prompt;
+  Tensor prompt_embeds;
+};
+
+// One picture on its way from noise to file.
+struct PictureState {
+  size_t prompt = 0;  // index into RunState::prompts
+  uint64_t seed = 0;
+  Tensor noise, latents;                 // latents [tokens, channels]
+  std::unique_ptr<Scheduler> scheduler;
+  std::vector<Tensor> latents_per_step;  // kept only for --save-latents
+  Tensor first_prediction;               // likewise
+  Picture decoded;
+};
+
+struct ResolvedPrecisions {
+  DType dit = DType::kF32, vae = DType::kF32, text_encoder = DType::kF32;
+};
+
+struct RunState {
+  RunState(GenerateRequest asked, ModelFolder model, Device device, AttentionSchedule schedule)
+      : request(std::move(asked)), folder(std::move(model)), attention(std::move(device), std::move(schedule)) {}
+
+  GenerateRequest request;
+  ModelFolder folder;
+  std::unique_ptr<ModelFamily> family;
+  ResolvedPrecisions precisions;
+  DenoisingJob job;                    // the same for every picture of a run
+  std::vector<Picture> references;     // prepared
+  std::vector<PromptState> prompts;
+  Tensor negative_prompt_embeds;
+  std::vector<Tensor> reference_rows;  // packed
+  LatentStatistics statistics;
+
+  std::unique_ptr<TextEncoder> text_encoder;  // set only while it is kept loaded
+  std::unique_ptr<DenoisingModel> denoiser;   // kept for further pictures
+  std::unique_ptr<Autoencoder> decoder;
+  size_t pictures_left = 0;  // after the one in work: components are released when it is 0
+
+  Workspace workspace;
+  AttentionContext attention;
+  Report report;
+  Progress progress;
+
+  ForwardContext forward() noexcept { return {workspace, attention}; }
+  bool guided() const { return family->IsGuided(job.guidance_scale); }
+};
+
+}  // namespace tessera

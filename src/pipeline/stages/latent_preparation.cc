@@ -1,0 +1,21 @@
+#include "pipeline/stage.h"
+#include "tensor/random.h"
+
+namespace tessera {
+namespace {
+
+class LatentPreparation final : public PictureStage {
+ public:
+  std::string_view name() const noexcept override { return "LatentPreparationStage"; }
+  void Run(RunState& run, PictureState& picture) override {
+    TorchGenerator generator(picture.seed);
+    picture.noise = generator.Randn(run.family->NoiseShape(run.job), run.job.compute);
+    picture.latents = run.family->PackNoise(picture.noise);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<PictureStage> LatentPreparationStage() { return std::make_unique<LatentPreparation>(); }
+
+}  // namespace tessera

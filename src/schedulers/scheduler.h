@@ -1,0 +1,24 @@
+// What the denoising loop needs of a scheduler.
+#pragma once
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "schedulers/flow_match_euler.h"
+#include "tensor/tensor.h"
+
+namespace tessera {
+
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+  virtual std::string_view name() const noexcept = 0;
+  virtual std::span<const float> sigmas() const noexcept = 0;     // steps + 1, the last one 0
+  virtual std::span<const float> timesteps() const noexcept = 0;  // steps, 0..1000
+  // Moves `latents` from step i to i + 1. Steps are taken in order; a scheduler may remember earlier predictions.
+  virtual void Step(int step, const Tensor& prediction, Tensor& latents) noexcept = 0;
+};
+
+std::unique_ptr<Scheduler> MakeFlowMatchEuler(FlowMatchSchedule schedule);
+
+}  // namespace tessera
