@@ -43,7 +43,6 @@ class Decoding final : public PictureStage {
     const AutoencoderJob job = DecoderJob(run);
     const auto sites = autoencoder.Sites(job);
     if (run.decoder == nullptr) {
-      run.attention.Prepare(sites);
       run.decoder = autoencoder.Load(run.folder.Weights("vae"), job);
     }
     // Denoising and decoding of further pictures take turns in one workspace that fits the larger.

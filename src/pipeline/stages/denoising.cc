@@ -37,7 +37,6 @@ class Denoising final : public PictureStage {
     if (run.denoiser != nullptr) return;
     run.progress.Begin("loading", 1);
     const auto sites = run.family->DenoiserSites(run.job);
-    run.attention.Prepare(sites);
     run.denoiser = run.family->LoadDenoiser(run.folder.Weights("transformer"), run.job.compute);
     run.workspace.Reserve(run.family->StepCost(run.job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     run.progress.Finish();

@@ -33,7 +33,6 @@ class ImageVAEEncoding final : public Stage {
     const auto& spec = run.family->autoencoder();
     const AutoencoderJob job = EncoderJob(run, {reference.height, reference.width});
     const auto sites = spec.Sites(job);
-    run.attention.Prepare(sites);
     const auto encoder = spec.Load(run.folder.Weights("vae"), job);
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     ForwardContext context = run.forward();

@@ -49,7 +49,6 @@ class TextEncoding final : public Stage {
     const TextEncoderJob job = TextJob(run);
     const auto sites = spec.Sites(job);
     run.progress.Begin("text encoding", static_cast<int64_t>(tokens.size()));
-    run.attention.Prepare(sites);
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     auto encoder = spec.Load(run.folder.Weights("text_encoder"), job);
     ForwardContext context = run.forward();

@@ -1,0 +1,110 @@
+#include "pipeline/output_files.h"
+
+#include <unistd.h>
+
+#include <cctype>
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr size_t kLongestName = 150;
+constexpr size_t kPromptPart = 100;
+
+// FNV-1a over what distinguishes two requests with the same prompt in the same second.
+uint32_t HashOf(const GenerateRequest& request) {
+  uint64_t hash = 1469598103934665603ull;
+  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}", Join(request.prompts, "|"), request.seed, request.model_path,
+                                       request.height.value_or(0), request.width.value_or(0),
+                                       request.num_inference_steps.value_or(0));
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return static_cast<uint32_t>(hash ^ (hash >> 32));
+}
+
+std::string DefaultName(const GenerateRequest& request, const std::string& prompt) {
+  const std::string start = prompt.substr(0, kPromptPart);
+  const std::string stamp = fmt::format("{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
+  return fmt::format("{}_{}_{:08x}", SafeFileName(start), stamp, HashOf(request));
+}
+
+struct NamedFormat {
+  std::string stem;
+  PictureFormat format;
+};
+
+// Splits a known extension off the given name and brings it together with --output-format.
+NamedFormat FormatOf(const GenerateRequest& request) {
+  const std::string& name = request.output_file_name;
+  std::optional<PictureFormat> asked;
+  if (!request.output_format.empty()) {
+    asked = PictureFormatOf(request.output_format);
+    if (!asked) {
+      throw Error(ErrorKind::kUsage, fmt::format("--output-format {}: unknown; png, jpg and webp work", Printable(request.output_format)));
+    }
+  }
+  const std::string extension = fs::path(name).extension().string();
+  const auto named = extension.empty() ? std::nullopt : PictureFormatOf(extension.substr(1));
+  if (named && asked && *named != *asked) {
+    throw Error(ErrorKind::kUsage, fmt::format("--output-file-name {}: its extension contradicts --output-format {}",
+                                               Printable(name), request.output_format));
+  }
+  if (named) return {name.substr(0, name.size() - extension.size()), *named};
+  if (const std::string word = Lower(extension); word == ".mp4" || word == ".gif" || word == ".bmp" || word == ".tiff") {
+    throw Error(ErrorKind::kUsage, fmt::format("--output-file-name {}: pictures are written as png, jpg or webp", Printable(name)));
+  }
+  return {name, asked.value_or(PictureFormat::kPng)};
+}
+
+}  // namespace
+
+std::string SafeFileName(std::string_view text) {
+  std::string name;
+  for (const char c : text) {
+    const bool keep = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '-';
+    if (keep && static_cast<unsigned char>(c) < 0x80) {
+      name += c;
+    } else if (name.empty() || name.back() != '_') {
+      name += '_';
+    }
+  }
+  const size_t begin = name.find_first_not_of("._");
+  if (begin == std::string::npos) return "output";
+  name = name.substr(begin, kLongestName);
+  name.erase(name.find_last_not_of("._") + 1);
+  return name.empty() ? "output" : name;
+}
+
+std::vector<OutputFile> OutputFiles(const GenerateRequest& request) {
+  const NamedFormat named = FormatOf(request);
+  const auto outputs = static_cast<size_t>(request.num_outputs_per_prompt);
+  const size_t total = request.prompts.size() * outputs;
+  std::vector<OutputFile> files;
+  for (size_t i = 0; i < total; ++i) {
+    const bool given = !request.output_file_name.empty();
+    std::string stem = given ? SafeFileName(named.stem) : DefaultName(request, request.prompts[i / outputs]);
+    if (total > 1) stem += fmt::format("_{}", i);
+    files.push_back({fs::path(request.output_path) / fmt::format("{}.{}", stem, Extension(named.format)), named.format});
+  }
+  return files;
+}
+
+void CheckOutputFolder(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (!fs::is_directory(folder)) {
+    throw Error(ErrorKind::kIo, fmt::format("--output-path '{}': cannot be made a folder: {}", Printable(folder.string()),
+                                            code ? code.message() : "there is a file of this name"));
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    throw Error(ErrorKind::kIo, fmt::format("--output-path '{}': no permission to write there", Printable(folder.string())));
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,159 @@
+#include "pipeline/pipeline.h"
+
+#include <array>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "media/generation_text.h"
+#include "pipeline/output_files.h"
+#include "pipeline/resource_plan.h"
+#include "pipeline/stage.h"
+#include "platform/cpu/cpu.h"
+#include "weights/safetensors.h"
+
+namespace tessera {
+namespace {
+
+void RunStage(RunState& run, Stage& stage) {
+  const double begin = SecondsNow();
+  stage.Run(run);
+  run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
+}
+
+void RunPictureStages(RunState& run, PictureState& picture) {
+  const std::array<std::unique_ptr<PictureStage>, 4> stages = {LatentPreparationStage(), TimestepPreparationStage(),
+                                                               DenoisingStage(), DecodingStage()};
+  for (const auto& stage : stages) {
+    const double begin = SecondsNow();
+    stage->Run(run, picture);
+    run.report.AddStage(std::string(stage->name()), SecondsNow() - begin);
+  }
+}
+
+GenerationText DescribePicture(const RunState& run, const PictureState& picture) {
+  GenerationText text;
+  text.prompt = run.prompts[picture.prompt].prompt;
+  text.negative_prompt = run.guided() ? run.request.negative_prompt.value_or("") : "";
+  text.steps = run.job.steps;
+  text.guidance_scale = run.job.guidance_scale;
+  text.seed = picture.seed;
+  text.height = run.job.size.height;
+  text.width = run.job.size.width;
+  text.model = run.folder.name();
+  text.sampler = std::string(picture.scheduler->name());
+  text.attention = run.report.AttentionSummary();
+  text.attention_backend = run.request.attention_backend;
+  text.max_sequence_length = run.job.text_tokens;
+  text.image_paths = run.request.image_paths;
+  text.dit_precision = std::string(Name(run.precisions.dit));
+  text.vae_precision = std::string(Name(run.precisions.vae));
+  text.text_encoder_precision = std::string(Name(run.precisions.text_encoder));
+  text.version = TESSERA_VERSION;
+  return text;
+}
+
+void WritePicture(const RunState& run, const PictureState& picture, const OutputFile& file) {
+  const PictureEncoding encoding{file.format, run.request.output_quality, ToPictureText(DescribePicture(run, picture))};
+  const std::vector<uint8_t> bytes = EncodePicture(picture.decoded, encoding);
+  WriteFileAtomically(file.path, std::as_bytes(std::span(bytes)));
+}
+
+Tensor Stack(const std::vector<Tensor>& tensors) {
+  Tensor all = Tensor::Empty({static_cast<int64_t>(tensors.size()), 1, tensors[0].dim(0), tensors[0].dim(1)}, DType::kF32);
+  auto* to = static_cast<std::byte*>(all.mutable_raw());
+  for (const Tensor& tensor : tensors) {
+    std::memcpy(to, tensor.raw(), tensor.bytes());
+    to += tensor.bytes();
+  }
+  return all;
+}
+
+Tensor FromFloats(std::span<const float> values) {
+  Tensor tensor = Tensor::Empty({static_cast<int64_t>(values.size())}, DType::kF32);
+  std::memcpy(tensor.mutable_raw(), values.data(), tensor.bytes());
+  return tensor;
+}
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+void AppendLatents(const RunState& run, const PictureState& picture, size_t index, NamedTensors& tensors) {
+  const std::string prefix = fmt::format("{}.", index);
+  tensors.emplace_back(prefix + "noise", picture.noise);
+  tensors.emplace_back(prefix + "latents_per_step", Stack(picture.latents_per_step));
+  tensors.emplace_back(prefix + "first_prediction", picture.first_prediction);
+  tensors.emplace_back(prefix + "sigmas", FromFloats(picture.scheduler->sigmas()));
+  tensors.emplace_back(prefix + "timesteps", FromFloats(picture.scheduler->timesteps()));
+  tensors.emplace_back(prefix + "prompt_embeds", run.prompts[picture.prompt].prompt_embeds);
+}
+
+// One short run of the same job whose picture is dropped: code, weights and primitives are warm afterwards.
+void WarmUp(const GenerateRequest& request) {
+  GenerateRequest warm = request;
+  warm.prompts.resize(1);
+  warm.num_inference_steps = request.warmup_steps;
+  warm.num_outputs_per_prompt = 1;
+  warm.warmup_steps = 0;
+  warm.save_latents.clear();
+  const auto run = PrepareRun(warm);
+  RunStage(*run, *TextEncodingStage());
+  RunStage(*run, *ImageVAEEncodingStage());
+  PictureState picture;
+  picture.seed = warm.seed;
+  RunPictureStages(*run, picture);
+}
+
+std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector<OutputFile>& files) {
+  const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
+  std::vector<std::filesystem::path> written;
+  NamedTensors latents;
+  for (size_t i = 0; i < files.size(); ++i) {
+    PictureState picture;
+    picture.prompt = i / outputs;
+    picture.seed = run.request.seed + i % outputs;
+    run.pictures_left = files.size() - i - 1;
+    RunPictureStages(run, picture);
+    run.report.SetAttention(run.attention.Records());
+    WritePicture(run, picture, files[i]);
+    written.push_back(files[i].path);
+    if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
+  }
+  if (!latents.empty()) WriteSafetensors(run.request.save_latents, latents, {{"format", "pt"}});
+  return written;
+}
+
+}  // namespace
+
+std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
+  ModelFolder folder = ModelFolder::Open(request.model_path, request.revision);
+  AttentionSchedule schedule = AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
+  auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), std::move(schedule));
+  run->family = OpenModelFamily(run->folder);
+  RunStage(*run, *InputValidationStage());
+  run->attention.Prepare(AllSites(*run));
+  return run;
+}
+
+GenerateResult Generate(RunState& run) {
+  const std::vector<OutputFile> files = OutputFiles(run.request);
+  CheckMemory(run, PlanResources(run));
+  CheckOutputFolder(run.request.output_path);
+  if (run.request.warmup_steps > 0) WarmUp(run.request);
+  const double begin = SecondsNow();
+  RunStage(run, *TextEncodingStage());
+  RunStage(run, *ImageVAEEncodingStage());
+  GenerateResult result;
+  result.files = MakePictures(run, files);
+  run.report.SetTotal(SecondsNow() - begin);
+  result.report = run.report;
+  if (!run.request.perf_dump_path.empty()) {
+    const std::string json = run.report.ToJson(run.request.prompts.front(), run.folder.name()).dump(2) + "\n";
+    WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
+  }
+  return result;
+}
+
+}  // namespace tessera

@@ -1,0 +1,121 @@
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "pipeline/stage.h"
+#include "platform/cpu/cpu.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kMostSteps = 10000;
+constexpr int64_t kMostTextTokens = 1 << 17;
+constexpr int64_t kMostOutputs = 100000;
+
+void CheckRange(const char* flag, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return;
+  throw Error(ErrorKind::kUsage, fmt::format("{} {}: must be {} to {}", flag, value, least, most));
+}
+
+void CheckText(const char* flag, const std::string& text) {
+  if (IsUtf8(text)) return;
+  throw Error(ErrorKind::kUsage, fmt::format("{} '{}': is not valid UTF-8", flag, Printable(text, 60)));
+}
+
+// The type a component computes in: the asked one, else the checkpoint's where this machine has its instructions.
+DType ResolvePrecision(const ModelFolder& folder, const std::string& component, const std::optional<DType>& asked) {
+  if (asked == DType::kF16) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("fp16 arithmetic for {}: a CPU has none here; bf16 and fp32 work", component));
+  }
+  if (asked) return *asked;
+  const DType stored = folder.Weights(component).MainDType();
+  return stored == DType::kBF16 && ActiveIsa() >= Isa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
+}
+
+class InputValidation final : public Stage {
+ public:
+  std::string_view name() const noexcept override { return "InputValidationStage"; }
+
+  void Run(RunState& run) override {
+    CheckPrompts(run);
+    const GenerationDefaults defaults = run.family->Defaults();
+    run.precisions = {ResolvePrecision(run.folder, "transformer", run.request.precisions.dit),
+                      ResolvePrecision(run.folder, "vae", run.request.precisions.vae),
+                      ResolvePrecision(run.folder, "text_encoder", run.request.precisions.text_encoder)};
+    run.job.compute = run.precisions.dit;
+    ResolveNumbers(run, defaults);
+    ReadReferences(run);
+    ResolveSize(run, defaults);
+    NoteIgnored(run);
+  }
+
+ private:
+  static void CheckPrompts(RunState& run) {
+    const GenerateRequest& request = run.request;
+    if (request.prompts.empty()) throw Error(ErrorKind::kUsage, "no prompt: give --prompt \"...\"");
+    for (const std::string& prompt : request.prompts) {
+      CheckText("--prompt", prompt);
+      run.prompts.push_back({prompt, {}});
+    }
+    if (request.negative_prompt) CheckText("--negative-prompt", *request.negative_prompt);
+    CheckRange("--num-outputs-per-prompt", request.num_outputs_per_prompt, 1, kMostOutputs);
+  }
+
+  static void ResolveNumbers(RunState& run, const GenerationDefaults& defaults) {
+    const GenerateRequest& request = run.request;
+    const int64_t steps = request.num_inference_steps.value_or(defaults.steps);
+    CheckRange("--num-inference-steps", steps, 1, kMostSteps);
+    run.job.steps = static_cast<int>(steps);
+    run.job.guidance_scale = request.guidance_scale.value_or(defaults.guidance_scale);
+    if (!std::isfinite(run.job.guidance_scale) || run.job.guidance_scale < 0) {
+      throw Error(ErrorKind::kUsage, fmt::format("--guidance-scale {}: must be a number of at least 0", run.job.guidance_scale));
+    }
+    run.job.text_tokens = request.max_sequence_length.value_or(defaults.max_sequence_length);
+    CheckRange("--max-sequence-length", run.job.text_tokens, 1, kMostTextTokens);
+  }
+
+  static void ReadReferences(RunState& run) {
+    if (run.request.image_paths.empty()) return;
+    if (const auto reason = run.family->WhyNoReferences()) {
+      throw Error(ErrorKind::kUnsupported, fmt::format("--image-path: {}", *reason));
+    }
+    for (const std::string& path : run.request.image_paths) {
+      try {
+        run.references.push_back(run.family->PrepareReference(ReadPicture(path)));
+      } catch (const Error& error) {
+        throw Error(error.kind(), fmt::format("--image-path {}: {}", Printable(path), error.what()));
+      }
+      run.job.references.push_back({run.references.back().height, run.references.back().width});
+    }
+  }
+
+  static void ResolveSize(RunState& run, const GenerationDefaults& defaults) {
+    const PictureSize fallback = run.job.references.empty() ? defaults.size : run.job.references.front();
+    const PictureSize asked{run.request.height.value_or(fallback.height), run.request.width.value_or(fallback.width)};
+    run.job.size = run.family->RoundSize(asked);
+    if (run.job.size == asked) return;
+    Log(LogLevel::kWarning, fmt::format("size {}x{} is not what the model can make: {}x{} is made", asked.width,
+                                        asked.height, run.job.size.width, run.job.size.height));
+  }
+
+  static void NoteIgnored(const RunState& run) {
+    if (run.guided()) return;
+    if (run.request.negative_prompt && !run.request.negative_prompt->empty()) {
+      Log(LogLevel::kWarning, fmt::format("--negative-prompt has no effect: this job runs without guidance (guidance scale {})",
+                                          run.job.guidance_scale));
+    }
+    if (run.request.guidance_scale.value_or(1.0) > 1.0) {
+      Log(LogLevel::kWarning, "--guidance-scale has no effect: the checkpoint is distilled and runs without guidance");
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> InputValidationStage() { return std::make_unique<InputValidation>(); }
+
+}  // namespace tessera
