@@ -96,15 +96,15 @@ std::vector<OutputFile> OutputFiles(const GenerateRequest& request) {
 }
 
 void CheckOutputFolder(const fs::path& folder) {
+  const auto fail = [&](const std::string& reason) {
+    throw Error(ErrorKind::kIo, fmt::format("--output-path '{}': {}", Printable(folder.string()), reason));
+  };
   std::error_code code;
-  fs::create_directories(folder, code);
-  if (!fs::is_directory(folder)) {
-    throw Error(ErrorKind::kIo, fmt::format("--output-path '{}': cannot be made a folder: {}", Printable(folder.string()),
-                                            code ? code.message() : "there is a file of this name"));
-  }
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    throw Error(ErrorKind::kIo, fmt::format("--output-path '{}': no permission to write there", Printable(folder.string())));
-  }
+  fs::path existing = fs::absolute(folder, code);
+  while (!code && !fs::exists(existing, code) && existing.has_relative_path()) existing = existing.parent_path();
+  if (code) fail(code.message());
+  if (!fs::is_directory(existing, code)) fail(fmt::format("'{}' is a file, not a folder", Printable(existing.string())));
+  if (::access(existing.c_str(), W_OK | X_OK) != 0) fail(fmt::format("no permission to write in '{}'", Printable(existing.string())));
 }
 
 }  // namespace tessera

@@ -21,7 +21,8 @@ struct OutputFile {
 // or that contradicts --output-format.
 std::vector<OutputFile> OutputFiles(const GenerateRequest& request);
 
-// Creates the folder when it is missing and checks that files can be made in it. Throws Error{kIo}.
+// Checks, without making anything, that files can be made in this folder (or in a new folder of that name). Throws
+// Error{kIo}.
 void CheckOutputFolder(const std::filesystem::path& folder);
 
 }  // namespace tessera

@@ -1,0 +1,16 @@
+// The subcommands of `tessera`: each gets its arguments without the program and command names and returns the exit code.
+#pragma once
+#include <span>
+
+namespace tessera {
+
+using Arguments = std::span<const char* const>;
+
+int GenerateCommand(Arguments arguments);
+int TokenizeCommand(Arguments arguments);
+int BackendsCommand(Arguments arguments);
+int ExplainCommand(Arguments arguments);
+int BenchCommand(Arguments arguments);
+int MakeRandomModelCommand(Arguments arguments);
+
+}  // namespace tessera
