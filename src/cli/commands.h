@@ -1,10 +1,11 @@
 // The subcommands of `tessera`: each gets its arguments without the program and command names and returns the exit code.
 #pragma once
 #include <span>
+#include <string>
 
 namespace tessera {
 
-using Arguments = std::span<const char* const>;
+using Arguments = std::span<const std::string>;
 
 int GenerateCommand(Arguments arguments);
 int TokenizeCommand(Arguments arguments);

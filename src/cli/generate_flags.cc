@@ -1,0 +1,247 @@
+#include "cli/generate_flags.h"
+
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "media/generation_text.h"
+#include "media/picture.h"
+#include "parallel/parallel_for.h"
+#include "pipeline/demo_model.h"
+#include "platform/cpu/cpu.h"
+
+namespace tessera {
+namespace {
+
+constexpr const char* kDemoPrompt = "a red house to the left of a green tree";
+constexpr double kMostSeed = 9007199254740992.0;  // exact in JSON
+constexpr std::string_view kPrecisionNames = "fp32|fp16|bf16";
+constexpr size_t kLargestPromptFile = size_t{16} << 20;
+
+constexpr Flag kJobFlags[] = {
+    {"model-path", FlagKind::kString, "a model folder in diffusers' layout, or a hub name in the local cache", "", "the built-in demo model", "", "MODEL", "model"},
+    {"revision", FlagKind::kString, "branch, tag or commit of a hub name", "main"},
+    {"prompt", FlagKind::kStrings, "what the picture shows; several prompts make several pictures", "", "", "", "TEXT"},
+    {"prompt-path", FlagKind::kString, "a text file with one prompt per line", "", "", "", "FILE"},
+    {"negative-prompt", FlagKind::kText, "what the picture must not show (models with guidance)", "", "empty", "", "TEXT"},
+    {"height", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
+    {"width", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
+    {"num-inference-steps", FlagKind::kInt, "denoising steps", "", "the model's own", "", "", "", 1, 1e6},
+    {"guidance-scale", FlagKind::kFloat, "classifier-free guidance; above 1 every step runs twice", "", "the model's own", "", "", "", 0, 1e4},
+    {"seed", FlagKind::kInt, "seed of the noise; the numbers are torch's CPU generator's", "42", "", "", "", "", 0, kMostSeed},
+    {"num-outputs-per-prompt", FlagKind::kInt, "pictures per prompt, with seeds seed, seed+1, ...", "1", "", "", "", "", 1, 1e5},
+    {"image-path", FlagKind::kStrings, "reference pictures", "", "none", "", "FILE"},
+    {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1, 1 << 17},
+    {"from-image", FlagKind::kString, "repeat the picture in this file; other flags change it", "", "", "", "FILE"},
+};
+
+constexpr Flag kOutputFlags[] = {
+    {"output-path", FlagKind::kString, "folder for the pictures", "outputs", "", "", "FOLDER"},
+    {"output-file-name", FlagKind::kString, "name of the picture; its extension chooses the format", "", "made from the prompt", "", "NAME"},
+    {"output-format", FlagKind::kChoice, "format of the picture", "", "the name's extension, else png", "png|jpg|jpeg|webp"},
+    {"output-compression", FlagKind::kInt, "quality of jpg and webp (100: lossless webp)", "95", "", "", "", "output-quality", 1, 100},
+    {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
+    {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "", "FILE.safetensors"},
+    {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
+    {"json", FlagKind::kBool, "with --plan-only: as JSON"},
+    {"force", FlagKind::kBool, "run a job that does not fit into memory"},
+};
+
+constexpr Flag kEngineFlags[] = {
+    {"attention-backend", FlagKind::kString, "attention of the transformer: a name, or several in order of preference", "auto", "", "", "NAME[,NAME]"},
+    {"attention-backend-config", FlagKind::kString, "options of the attention backend: key=value,..., JSON or a file", "", "", "", "CONFIG"},
+    {"dit-precision", FlagKind::kChoice, "arithmetic of the transformer", "", "the checkpoint's", kPrecisionNames},
+    {"vae-precision", FlagKind::kChoice, "arithmetic of the autoencoder", "", "the checkpoint's", kPrecisionNames},
+    {"text-encoder-precisions", FlagKind::kChoices, "arithmetic of the text encoder", "", "the checkpoint's", kPrecisionNames},
+    {"image-encoder-precision", FlagKind::kChoice, "arithmetic of the image encoder", "", "the checkpoint's", kPrecisionNames},
+    {"vae-tiling", FlagKind::kBool, "decode in tiles: less memory", "", "only above 2 megapixels"},
+    {"vae-tile-size", FlagKind::kInt, "pixels per side of a tile", "512", "", "", "", "", 128, 8192},
+    {"dit-cpu-offload", FlagKind::kBool, "False keeps the transformer loaded after its stage", "", "True"},
+    {"dit-layerwise-offload", FlagKind::kBool, "weights are mapped: layers are always read on demand on a CPU"},
+    {"text-encoder-cpu-offload", FlagKind::kBool, "False keeps the text encoder loaded after its stage", "", "True"},
+    {"image-encoder-cpu-offload", FlagKind::kBool, "False keeps the image encoder loaded after its stage", "", "True"},
+    {"vae-cpu-offload", FlagKind::kBool, "False keeps the autoencoder loaded after its stage", "", "True"},
+    {"num-gpus", FlagKind::kInt, "devices", "1", "", "", "", "", 1, 1024},
+    {"ulysses-degree", FlagKind::kInt, "devices that share the heads of attention", "1", "", "", "", "", 1, 1024},
+    {"ring-degree", FlagKind::kInt, "devices that share the keys of attention", "1", "", "", "", "", 1, 1024},
+    {"enable-torch-compile", FlagKind::kBool, "nothing to compile here: kernels are compiled already"},
+    {"warmup", FlagKind::kBool, "make one short unmeasured run first"},
+    {"warmup-steps", FlagKind::kInt, "denoising steps of the warm-up", "1", "", "", "", "", 1, 1e4},
+    {"threads", FlagKind::kInt, "threads; the picture does not depend on it", "", "all cores", "", "", "", 1, 4096},
+    {"isa", FlagKind::kChoice, "highest instruction set to use (also TESSERA_ISA)", "", "the machine's", "scalar|avx2|avx512|avx512_bf16"},
+    {"log-level", FlagKind::kChoice, "what to print on stderr", "info", "", "error|warning|info|debug"},
+};
+
+constexpr FlagGroup kGroups[] = {{"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}};
+
+std::optional<DType> PrecisionOf(const std::string& name) {
+  return name.empty() ? std::nullopt : ParseDType(name);
+}
+
+template <class Value>
+void Assign(std::optional<Value>& to, bool given, Value value) {
+  if (given) to = value;
+}
+
+std::vector<std::string> ReadPromptFile(const std::string& path) {
+  std::error_code code;
+  if (!std::filesystem::is_regular_file(path, code)) {
+    throw Error(ErrorKind::kIo, fmt::format("--prompt-path {}: is not a readable file", Printable(path)));
+  }
+  if (std::filesystem::file_size(path, code) > kLargestPromptFile) {
+    throw Error(ErrorKind::kUsage, fmt::format("--prompt-path {}: is larger than {}", Printable(path), FormatBytes(kLargestPromptFile)));
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ErrorKind::kIo, fmt::format("--prompt-path {}: cannot be read", Printable(path)));
+  std::vector<std::string> prompts;
+  for (std::string line; std::getline(file, line);) {
+    if (const auto prompt = Trim(line); !prompt.empty()) prompts.emplace_back(prompt);
+  }
+  if (prompts.empty()) throw Error(ErrorKind::kUsage, fmt::format("--prompt-path {}: has no prompt", Printable(path)));
+  return prompts;
+}
+
+// A flag that is accepted for compatibility but changes nothing here says so when it was given.
+void NoteNoEffect(const FlagValues& values, std::string_view flag, std::string_view why) {
+  if (values.GivenBy(flag) == FlagSource::kDefault) return;
+  Log(LogLevel::kWarning, fmt::format("--{} has no effect: {}", flag, why));
+}
+
+void NoteFlagsWithoutEffect(const FlagValues& values) {
+  NoteNoEffect(values, "dit-layerwise-offload", "on a CPU weights are mapped and read layer by layer anyway");
+  if (values.Bool("enable-torch-compile")) NoteNoEffect(values, "enable-torch-compile", "the kernels are compiled already");
+  NoteNoEffect(values, "image-encoder-cpu-offload", "this model has no image encoder besides the autoencoder");
+  NoteNoEffect(values, "image-encoder-precision", "this model has no image encoder besides the autoencoder");
+  if (!values.Bool("warmup") && values.GivenBy("warmup-steps") != FlagSource::kDefault) {
+    NoteNoEffect(values, "warmup-steps", "there is no --warmup");
+  }
+}
+
+void RefuseParallelism(const FlagValues& values) {
+  for (const char* flag : {"num-gpus", "ulysses-degree", "ring-degree"}) {
+    if (values.Int(flag) == 1) continue;
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("--{} {}: this version runs on one device; only 1 works", flag, values.Int(flag)));
+  }
+}
+
+void RefuseBackendOptions(const FlagValues& values) {
+  if (!values.Has("attention-backend-config") || values.String("attention-backend-config").empty()) return;
+  throw Error(ErrorKind::kUnsupported, fmt::format("--attention-backend-config {}: the backends of this version (fa, torch_sdpa) "
+                                                   "have no options", Printable(values.String("attention-backend-config"))));
+}
+
+void ReadJob(const FlagValues& values, GenerateRequest& request) {
+  if (values.Has("prompt")) request.prompts = values.Strings("prompt");
+  if (values.Has("prompt-path")) {
+    if (!request.prompts.empty()) throw Error(ErrorKind::kUsage, "--prompt-path: give either --prompt or --prompt-path");
+    request.prompts = ReadPromptFile(values.String("prompt-path"));
+  }
+  if (values.Has("negative-prompt")) request.negative_prompt = values.String("negative-prompt");
+  Assign(request.height, values.Has("height"), values.Int("height", 0));
+  Assign(request.width, values.Has("width"), values.Int("width", 0));
+  Assign(request.num_inference_steps, values.Has("num-inference-steps"), values.Int("num-inference-steps", 0));
+  Assign(request.guidance_scale, values.Has("guidance-scale"), values.Float("guidance-scale", 0));
+  Assign(request.max_sequence_length, values.Has("max-sequence-length"), values.Int("max-sequence-length", 0));
+  request.seed = static_cast<uint64_t>(values.Int("seed"));
+  request.num_outputs_per_prompt = values.Int("num-outputs-per-prompt");
+  if (values.Has("image-path")) request.image_paths = values.Strings("image-path");
+}
+
+void ReadOutput(const FlagValues& values, GenerateRequest& request) {
+  request.output_path = values.String("output-path");
+  request.output_file_name = values.String("output-file-name");
+  request.output_format = values.String("output-format");
+  request.output_quality = static_cast<int>(values.Int("output-compression"));
+  request.perf_dump_path = values.String("perf-dump-path");
+  request.save_latents = values.String("save-latents");
+  if (values.Bool("force")) request.memory_check = GenerateRequest::MemoryCheck::kForce;
+}
+
+std::optional<bool> KeptBy(const FlagValues& values, std::string_view flag) {
+  if (!values.Has(flag)) return std::nullopt;
+  return !values.Bool(flag);
+}
+
+void ReadEngine(const FlagValues& values, GenerateRequest& request) {
+  request.attention_backend = values.String("attention-backend");
+  request.precisions.dit = PrecisionOf(values.String("dit-precision"));
+  request.precisions.vae = PrecisionOf(values.String("vae-precision"));
+  if (values.Has("text-encoder-precisions")) {
+    const auto& precisions = values.Strings("text-encoder-precisions");
+    if (precisions.size() > 1) {
+      throw Error(ErrorKind::kUsage, fmt::format("--text-encoder-precisions {}: this model has one text encoder, give one precision",
+                                                 Join(precisions, ",")));
+    }
+    if (!precisions.empty()) request.precisions.text_encoder = PrecisionOf(precisions.front());
+  }
+  if (values.Has("vae-tiling")) request.vae_tiling = values.Bool("vae-tiling") ? Tiling::kOn : Tiling::kOff;
+  request.vae_tile_size = values.Int("vae-tile-size");
+  request.keep_loaded = {KeptBy(values, "dit-cpu-offload"), KeptBy(values, "text-encoder-cpu-offload"),
+                         KeptBy(values, "vae-cpu-offload")};
+  request.warmup_steps = values.Bool("warmup") ? values.Int("warmup-steps") : 0;
+}
+
+// What the flags leave open comes from the picture.
+void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
+  const std::string path = values.String("from-image");
+  const GenerationText text = ParsePictureText(ReadPictureText(path));
+  const auto open = [&](std::string_view flag) { return values.GivenBy(flag) == FlagSource::kDefault; };
+  if (request.prompts.empty()) request.prompts = {text.prompt};
+  if (open("negative-prompt") && !text.negative_prompt.empty()) request.negative_prompt = text.negative_prompt;
+  if (open("model-path")) request.model_path = text.model;
+  if (open("height")) request.height = text.height;
+  if (open("width")) request.width = text.width;
+  if (open("num-inference-steps")) request.num_inference_steps = text.steps;
+  if (open("guidance-scale")) request.guidance_scale = text.guidance_scale;
+  if (open("seed")) request.seed = text.seed;
+  if (open("max-sequence-length")) request.max_sequence_length = text.max_sequence_length;
+  if (open("image-path")) request.image_paths = text.image_paths;
+  if (open("attention-backend")) request.attention_backend = text.attention_backend;
+  if (open("dit-precision")) request.precisions.dit = PrecisionOf(text.dit_precision);
+  if (open("vae-precision")) request.precisions.vae = PrecisionOf(text.vae_precision);
+  if (open("text-encoder-precisions")) request.precisions.text_encoder = PrecisionOf(text.text_encoder_precision);
+}
+
+}  // namespace
+
+const FlagTable& GenerateFlags() {
+  static constexpr FlagTable table = {"tessera generate", "make pictures from a prompt", kGroups};
+  return table;
+}
+
+const FlagTable& ExplainFlags() {
+  static constexpr FlagTable table = {"tessera explain", "say which attention backend serves each site of a job, and why", kGroups};
+  return table;
+}
+
+void ApplyEngineFlags(const FlagValues& values) {
+  ApplyIsaChoice(values.String("isa"));
+  SetThreads(static_cast<int>(values.Int("threads", 0)));
+  const std::string& level = values.String("log-level");
+  SetLogLevel(level == "error" ? LogLevel::kError : level == "warning" ? LogLevel::kWarning
+              : level == "debug" ? LogLevel::kDebug : LogLevel::kInfo);
+}
+
+GenerateRequest MakeRequest(const FlagValues& values) {
+  RefuseParallelism(values);
+  RefuseBackendOptions(values);
+  NoteFlagsWithoutEffect(values);
+  GenerateRequest request;
+  request.model_path = values.String("model-path");
+  request.revision = values.String("revision");
+  ReadJob(values, request);
+  ReadOutput(values, request);
+  ReadEngine(values, request);
+  if (values.Has("from-image")) FillFromPicture(values, request);
+  if (request.model_path.empty()) {
+    request.model_path = DemoModelPath().string();
+    if (request.prompts.empty()) request.prompts = {kDemoPrompt};
+  }
+  return request;
+}
+
+}  // namespace tessera
