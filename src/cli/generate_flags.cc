@@ -185,10 +185,30 @@ void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   request.warmup_steps = values.Bool("warmup") ? values.Int("warmup-steps") : 0;
 }
 
+// A further setting of a picture; "" when it has none.
+std::string Setting(const GenerationText& text, const std::string& flag) {
+  const auto found = text.more.find(flag);
+  return found == text.more.end() ? "" : found->second;
+}
+
+void FillEngineFromPicture(const FlagValues& values, const GenerationText& text, GenerateRequest& request) {
+  const auto open = [&](const char* flag) {
+    return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
+  };
+  if (open("max-sequence-length")) request.max_sequence_length = ParseInt(Setting(text, "max-sequence-length"));
+  if (open("image-path")) request.image_paths = Split(Setting(text, "image-path"), '\n');
+  if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
+  if (open("dit-precision")) request.precisions.dit = PrecisionOf(Setting(text, "dit-precision"));
+  if (open("vae-precision")) request.precisions.vae = PrecisionOf(Setting(text, "vae-precision"));
+  if (open("text-encoder-precisions")) request.precisions.text_encoder = PrecisionOf(Setting(text, "text-encoder-precisions"));
+  if (open("vae-tiling")) request.vae_tiling = Setting(text, "vae-tiling") == "true" ? Tiling::kOn : Tiling::kOff;
+  if (open("vae-tile-size")) request.vae_tile_size = ParseInt(Setting(text, "vae-tile-size")).value_or(request.vae_tile_size);
+}
+
 // What the flags leave open comes from the picture.
 void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   const std::string path = values.String("from-image");
-  const GenerationText text = ParsePictureText(ReadPictureText(path));
+  const GenerationText text = ParsePictureText(ReadPictureText(path), path);
   const auto open = [&](std::string_view flag) { return values.GivenBy(flag) == FlagSource::kDefault; };
   if (request.prompts.empty()) request.prompts = {text.prompt};
   if (open("negative-prompt") && !text.negative_prompt.empty()) request.negative_prompt = text.negative_prompt;
@@ -197,13 +217,8 @@ void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   if (open("width")) request.width = text.width;
   if (open("num-inference-steps")) request.num_inference_steps = text.steps;
   if (open("guidance-scale")) request.guidance_scale = text.guidance_scale;
-  if (open("seed")) request.seed = text.seed;
-  if (open("max-sequence-length")) request.max_sequence_length = text.max_sequence_length;
-  if (open("image-path")) request.image_paths = text.image_paths;
-  if (open("attention-backend")) request.attention_backend = text.attention_backend;
-  if (open("dit-precision")) request.precisions.dit = PrecisionOf(text.dit_precision);
-  if (open("vae-precision")) request.precisions.vae = PrecisionOf(text.vae_precision);
-  if (open("text-encoder-precisions")) request.precisions.text_encoder = PrecisionOf(text.text_encoder_precision);
+  if (open("seed")) request.seed = static_cast<uint64_t>(text.seed);
+  FillEngineFromPicture(values, text, request);
 }
 
 }  // namespace

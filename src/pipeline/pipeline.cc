@@ -7,7 +7,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "media/generation_text.h"
 #include "pipeline/output_files.h"
 #include "pipeline/resource_plan.h"
@@ -34,30 +34,41 @@ void RunPictureStages(RunState& run, PictureState& picture) {
   }
 }
 
+// Everything but the prompt and numbers that every picture has, by flag name: what --from-image reads back.
+std::map<std::string, std::string> FurtherSettings(const RunState& run) {
+  std::map<std::string, std::string> settings = {
+      {"attention-backend", run.request.attention_backend},
+      {"dit-precision", std::string(Name(run.precisions.dit))},
+      {"vae-precision", std::string(Name(run.precisions.vae))},
+      {"text-encoder-precisions", std::string(Name(run.precisions.text_encoder))},
+      {"max-sequence-length", std::to_string(run.job.text_tokens)},
+      {"attention", run.report.AttentionSummary()}};
+  if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
+  if (run.request.vae_tiling != Tiling::kAuto) {
+    settings["vae-tiling"] = run.request.vae_tiling == Tiling::kOn ? "true" : "false";
+    settings["vae-tile-size"] = std::to_string(run.request.vae_tile_size);
+  }
+  return settings;
+}
+
 GenerationText DescribePicture(const RunState& run, const PictureState& picture) {
   GenerationText text;
   text.prompt = run.prompts[picture.prompt].prompt;
   text.negative_prompt = run.guided() ? run.request.negative_prompt.value_or("") : "";
-  text.steps = run.job.steps;
-  text.guidance_scale = run.job.guidance_scale;
-  text.seed = picture.seed;
-  text.height = run.job.size.height;
-  text.width = run.job.size.width;
   text.model = run.folder.name();
   text.sampler = std::string(picture.scheduler->name());
-  text.attention = run.report.AttentionSummary();
-  text.attention_backend = run.request.attention_backend;
-  text.max_sequence_length = run.job.text_tokens;
-  text.image_paths = run.request.image_paths;
-  text.dit_precision = std::string(Name(run.precisions.dit));
-  text.vae_precision = std::string(Name(run.precisions.vae));
-  text.text_encoder_precision = std::string(Name(run.precisions.text_encoder));
-  text.version = TESSERA_VERSION;
+  text.steps = run.job.steps;
+  text.seed = static_cast<int64_t>(picture.seed);
+  text.height = run.job.size.height;
+  text.width = run.job.size.width;
+  text.guidance_scale = run.job.guidance_scale;
+  text.version = std::string("tessera ") + TESSERA_VERSION;
+  text.more = FurtherSettings(run);
   return text;
 }
 
 void WritePicture(const RunState& run, const PictureState& picture, const OutputFile& file) {
-  const PictureEncoding encoding{file.format, run.request.output_quality, ToPictureText(DescribePicture(run, picture))};
+  const PictureEncoding encoding{file.format, run.request.output_quality, MakePictureText(DescribePicture(run, picture))};
   const std::vector<uint8_t> bytes = EncodePicture(picture.decoded, encoding);
   WriteFileAtomically(file.path, std::as_bytes(std::span(bytes)));
 }
