@@ -1,11 +1,10 @@
 // tessera generate: from a prompt to pictures.
 #include <cstdio>
 
-#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "attention/report.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/generate_flags.h"
 #include "pipeline/pipeline.h"
@@ -14,33 +13,20 @@
 namespace tessera {
 namespace {
 
-nlohmann::json AttentionRows(const RunState& run) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const AttentionRecord& record : run.attention.Records()) {
-    rows.push_back({{"site", record.site.component + "." + std::string(Name(record.site.role))}, {"layers", record.layers},
-                    {"problem", Print(record.problem)}, {"backend", record.backend->name}, {"why", record.why}});
-  }
-  return rows;
-}
-
-std::string AttentionText(const RunState& run) {
-  std::string text;
-  for (const auto& row : AttentionRows(run)) {
-    text += fmt::format("attention {} x{}: {} ({}) for {}\n", row["site"].get<std::string>(), row["layers"].get<int>(),
-                        row["backend"].get<std::string>(), row["why"].get<std::string>(), row["problem"].get<std::string>());
-  }
-  return text;
+std::vector<SelectedSite> Selected(const RunState& run) {
+  const auto schedule = AttentionSchedule::FromBackendNames(run.request.attention_backend, ChoiceSource::kCommandLine);
+  return SelectSites(AllSites(run), run.attention.device(), schedule);
 }
 
 int PrintPlan(const RunState& run, const FlagValues& values) {
   const ResourcePlan plan = PlanResources(run);
   if (values.Bool("json")) {
     nlohmann::json json = plan.ToJson();
-    json["attention"] = AttentionRows(run);
+    json["attention"] = SelectionsToJson(Selected(run));
     json["size"] = {{"height", run.job.size.height}, {"width", run.job.size.width}};
     std::fputs((json.dump(2) + "\n").c_str(), stdout);
   } else {
-    std::fputs((plan.ToText() + AttentionText(run)).c_str(), stdout);
+    std::fputs((plan.ToText() + "\n" + PrintSelections(Selected(run), ReportFormat::kText)).c_str(), stdout);
   }
   CheckMemory(run, plan);
   return 0;

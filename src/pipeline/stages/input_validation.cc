@@ -62,6 +62,7 @@ class InputValidation final : public Stage {
       run.prompts.push_back({prompt, {}});
     }
     if (request.negative_prompt) CheckText("--negative-prompt", *request.negative_prompt);
+    CheckRange("--vae-tile-size", request.vae_tile_size, 128, 8192);
     CheckRange("--num-outputs-per-prompt", request.num_outputs_per_prompt, 1, kMostOutputs);
   }
 
