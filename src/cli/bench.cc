@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/bench_attention.h"
-#include "cli/bench_layers.h"
 #include "cli/bench_machine.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -30,9 +29,6 @@ constexpr FlagGroup kSharedGroups[] = {{"Flags", kSharedFlags}};
 constexpr FlagGroup kAttentionGroups[] = {{"What", kAttentionFlags}, {"How", kSharedFlags}};
 constexpr FlagTable kMachineTable{"tessera bench machine", "arithmetic peaks and memory bandwidth", kSharedGroups};
 constexpr FlagTable kAttentionTable{"tessera bench attention", "time and check attention backends", kAttentionGroups, "problem"};
-constexpr FlagTable kLinearTable{"tessera bench linear", "linear layers of klein-4B as shares of oneDNN's own products", kSharedGroups};
-constexpr FlagTable kConvolutionTable{"tessera bench convolution", "the autoencoder's convolutions as shares of oneDNN's own",
-                                      kSharedGroups};
 
 BenchFormat FormatOf(const FlagValues& values) { return values.Bool("json") ? BenchFormat::kJson : BenchFormat::kText; }
 
@@ -52,18 +48,13 @@ int RunAttention(const FlagValues& values) {
   return BenchAttention(options);
 }
 
-int RunLinear(const FlagValues& values) { return BenchLinear({static_cast<int>(values.Int("runs")), FormatOf(values)}); }
-int RunConvolution(const FlagValues& values) { return BenchConvolution({static_cast<int>(values.Int("runs")), FormatOf(values)}); }
-
 struct Subject {
   const char* name;
   const FlagTable& table;
   int (*run)(const FlagValues&);
 };
 constexpr Subject kSubjects[] = {{"machine", kMachineTable, RunMachine},
-                                 {"attention", kAttentionTable, RunAttention},
-                                 {"linear", kLinearTable, RunLinear},
-                                 {"convolution", kConvolutionTable, RunConvolution}};
+                                 {"attention", kAttentionTable, RunAttention}};
 
 std::string Usage() {
   std::string text = "usage: tessera bench SUBJECT [FLAGS]\n\n";
@@ -89,7 +80,7 @@ int BenchCommand(Arguments arguments) {
     SetThreads(static_cast<int>(values.Int("threads", 0)));
     return subject.run(values);
   }
-  throw Error(ErrorKind::kUsage, fmt::format("bench {}: unknown; machine, attention, linear and convolution can be measured",
+  throw Error(ErrorKind::kUsage, fmt::format("bench {}: unknown; machine and attention can be measured",
                                              arguments.empty() ? "" : Printable(arguments[0])));
 }
 
