@@ -9,23 +9,24 @@
 
 namespace tessera {
 
-struct TokenizedText {
-  std::vector<int32_t> ids;
-  std::vector<std::string> pieces;  // the vocabulary entries; filled by Tokenizer::Explain only
-};
+// Whether the file's own frame of special tokens ("<s>" at the start, say) goes around the text.
+enum class SpecialTokens { kAdd, kLeaveOut };
 
+// Thread safe.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // Linear time in the text's length. Text is UTF-8; invalid bytes are replaced by U+FFFD as Python's decoder does.
-  virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
-  virtual std::string PieceOf(int32_t id) const = 0;
+  // Throws Error{kUnsupported} when a regular expression of the file takes too long on it.
+  virtual std::vector<int32_t> Encode(std::string_view text,
+                                      SpecialTokens special_tokens = SpecialTokens::kAdd) const = 0;
+  virtual std::string PieceOf(int32_t id) const = 0;                      // "" when no token has that id
   virtual std::optional<int32_t> IdOf(std::string_view piece) const = 0;  // vocabulary or added token
-  virtual int64_t vocabulary_size() const = 0;
+  virtual int64_t vocabulary_size() const = 0;                            // one more than the largest id
 };
 
 // Reads `folder` (tokenizer.json, tokenizer_config.json, vocab.json, merges.txt, added_tokens.json). Throws
-// Error{kIo, kFormat}.
+// Error{kIo, kFormat}, Error{kUnsupported} naming a part that is not known.
 std::unique_ptr<Tokenizer> LoadTokenizer(const std::filesystem::path& folder);
 
 // tokenizer_config.json / special_tokens_map.json: the padding token's id. Throws Error{kFormat} when there is none.
