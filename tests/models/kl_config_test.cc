@@ -31,6 +31,8 @@ TEST(KlConfig, RefusesContradictions) {
   EXPECT_THAT(Refusal("block_out_channels", nlohmann::json::array()), testing::HasSubstr("block_out_channels"));
   EXPECT_THAT(Refusal("decoder_block_out_channels", {8, 16, 16}), testing::HasSubstr("decoder_block_out_channels"));
   EXPECT_THAT(Refusal("decoder_block_out_channels", {8, 15}), testing::HasSubstr("15"));
+  EXPECT_THAT(Refusal("down_block_types", {"DownEncoderBlock2D"}), testing::HasSubstr("down_block_types lists 1"));
+  EXPECT_THAT(Refusal("block_out_channels", {8, 16, 16}), testing::HasSubstr("down_block_types lists 2"));
   EXPECT_THAT(Refusal("latent_channels", 0), testing::HasSubstr("latent_channels"));
   EXPECT_THAT(Refusal("layers_per_block", -1), testing::HasSubstr("layers_per_block"));
   EXPECT_THAT(Refusal("layers_per_block", int64_t{1} << 40), testing::HasSubstr("layers_per_block"));

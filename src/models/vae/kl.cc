@@ -117,6 +117,13 @@ KlConfig ReadConfig(const Config& config) {
   if (flux2) ReadStatistics(config, sizes);
   CheckChannels(config, sizes, sizes.encoder_channels);
   CheckChannels(config, sizes, sizes.decoder_channels);
+  for (const char* key : {"down_block_types", "up_block_types"}) {
+    if (config.Has(key) && static_cast<int64_t>(config.json()[key].size()) != sizes.levels()) {
+      Reject(
+          config, ErrorKind::kFormat,
+          fmt::format("{} lists {} blocks, but block_out_channels {}", key, config.json()[key].size(), sizes.levels()));
+    }
+  }
   return sizes;
 }
 
