@@ -35,10 +35,12 @@ class LiteralPattern final : public Pattern {
   std::string literal_;
 };
 
-// PCRE2 counts U+180E as space and no marks as word characters; the original's engine follows the Unicode properties.
+// PCRE2 counts U+180E as space and no marks as word characters; the original's engine (Oniguruma) follows the Unicode
+// properties, and counts six numbers of Latin-1 as word characters.
 constexpr std::string_view kSpaces =
     R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kWords = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})";
+constexpr std::string_view kWords =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 
 // What \s, \S, \w and \W stand for, outside and inside brackets; nothing for other escapes.
 std::optional<std::string> ClassOfEscape(char escape, bool in_brackets) {
@@ -81,7 +83,7 @@ std::string WithUnicodeClasses(std::string_view expression, const std::string& p
 
 // Each pointer frees what PCRE2 made.
 using Code = std::unique_ptr<pcre2_code, decltype([](pcre2_code* p) { pcre2_code_free(p); })>;
-using MatchData = std::unique_ptr<pcre2_match_data, decltype([](pcre2_match_data* p) { pcre2_match_data_free(p); })>;
+using MatchBlock = std::unique_ptr<pcre2_match_data, decltype([](pcre2_match_data* p) { pcre2_match_data_free(p); })>;
 using CompileContext =
     std::unique_ptr<pcre2_compile_context, decltype([](pcre2_compile_context* p) { pcre2_compile_context_free(p); })>;
 using MatchContext =
@@ -101,10 +103,8 @@ class Search {
       : code_(code),
         text_(text),
         found_(pcre2_match_data_create(1, nullptr)),
-        context_(pcre2_match_context_create(nullptr)),
-        stack_(pcre2_jit_stack_create(32 << 10, 8 << 20, nullptr)) {
+        context_(pcre2_match_context_create(nullptr)) {
     if (!found_ || !context_) throw Error(ErrorKind::kMemory, "no memory to match a pattern");
-    pcre2_jit_stack_assign(context_.get(), nullptr, stack_.get());
     // Enough for every expression that needs linear time; stops those that need exponential time.
     const size_t limit = std::min<size_t>(1'000'000 + 20 * text.size(), 2'000'000'000);
     pcre2_set_match_limit(context_.get(), static_cast<uint32_t>(limit));
@@ -113,8 +113,13 @@ class Search {
 
   // The first match at or behind `start`. Throws when a limit is reached.
   std::optional<Match> From(size_t start, const std::string& place) {
-    const int count = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), start,
-                                  PCRE2_NO_UTF_CHECK, found_.get(), context_.get());
+    int count = Run(start);
+    if (count == PCRE2_ERROR_JIT_STACKLIMIT && !stack_) {
+      // The default stack (32 KiB of the thread's own) does for nearly all; making one takes longer than most matches.
+      stack_.reset(pcre2_jit_stack_create(32 << 10, 8 << 20, nullptr));
+      pcre2_jit_stack_assign(context_.get(), nullptr, stack_.get());
+      count = Run(start);
+    }
     if (count == PCRE2_ERROR_NOMATCH) return std::nullopt;
     if (count < 0) {
       throw Error(ErrorKind::kUnsupported, fmt::format("{}: the pattern cannot split a text of {} bytes: {}", place,
@@ -125,9 +130,14 @@ class Search {
   }
 
  private:
+  int Run(size_t start) {
+    return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), start, PCRE2_NO_UTF_CHECK,
+                       found_.get(), context_.get());
+  }
+
   const pcre2_code* code_;
   std::string_view text_;
-  MatchData found_;
+  MatchBlock found_;
   MatchContext context_;
   JitStack stack_;
 };

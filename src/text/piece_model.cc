@@ -8,9 +8,12 @@ namespace tessera {
 
 std::unique_ptr<PieceModel> MakePieceModel(const nlohmann::json& model, const std::string& file) {
   // Old files have no type; only byte pair models have merges.
-  const std::string type = model.value("type", model.contains("merges") ? nlohmann::json("BPE") : nlohmann::json());
-  if (type == "BPE") return MakeBytePairModel(model, file);
-  RefuseType(Config({{"type", type}}, file), "model", "BPE");
+  nlohmann::json part = nlohmann::json::object();
+  if (model.contains("type")) part["type"] = model.at("type");
+  if (!model.contains("type") && model.contains("merges")) part["type"] = "BPE";
+  const Config config(std::move(part), file);
+  if (TypeOf(config) == "BPE") return MakeBytePairModel(model, file);
+  RefuseType(config, "model", "BPE");
 }
 
 }  // namespace tessera

@@ -11,7 +11,8 @@
 namespace tessera {
 
 int32_t TokenId(const nlohmann::json& id, std::string_view token, const std::string& file) {
-  if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(kMostTokens)) {
+  // An unsigned value beyond int64_t reads as a negative one.
+  if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMostTokens) {
     throw Error(ErrorKind::kFormat, fmt::format("{}: the id of token '{}' must be an integer from 0 to {}, found {}",
                                                 file, Printable(token), kMostTokens - 1, DescribeJson(id)));
   }
