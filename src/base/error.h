@@ -8,7 +8,8 @@ namespace tessera {
 // What went wrong; the exit code of the command line is ExitCode(kind).
 enum class ErrorKind { kUsage, kUnsupported, kFormat, kIo, kMemory, kInterrupted };
 
-// A message says what was asked, what is wrong with which value, and what would work: one line, lower case, no full stop.
+// A message says what was asked, what is wrong with which value, and what would work: one line, lower case, no full
+// stop.
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}

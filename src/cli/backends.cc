@@ -11,7 +11,8 @@
 namespace tessera {
 namespace {
 
-constexpr Flag kFlags[] = {{"json", FlagKind::kBool, "print JSON"}, {"markdown", FlagKind::kBool, "print a Markdown table"}};
+constexpr Flag kFlags[] = {{"json", FlagKind::kBool, "print JSON"},
+                           {"markdown", FlagKind::kBool, "print a Markdown table"}};
 constexpr FlagGroup kGroups[] = {{"Flags", kFlags}};
 constexpr FlagTable kTable{"tessera backends", "list the attention backends and what each can do", kGroups};
 
@@ -25,7 +26,8 @@ int BackendsCommand(Arguments arguments) {
   }
   const auto backends = AttentionBackends();
   const ReportFormat format = values.Bool("markdown") ? ReportFormat::kMarkdown : ReportFormat::kText;
-  const std::string text = values.Bool("json") ? BackendsToJson(backends).dump(2) + "\n" : PrintBackends(backends, format);
+  const std::string text =
+      values.Bool("json") ? BackendsToJson(backends).dump(2) + "\n" : PrintBackends(backends, format);
   std::fputs(text.c_str(), stdout);
   return 0;
 }

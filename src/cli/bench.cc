@@ -22,17 +22,21 @@ constexpr Flag kSharedFlags[] = {
     {"isa", FlagKind::kChoice, "highest instruction set to use", "", "the machine's", "scalar|avx2|avx512|avx512_bf16"},
 };
 constexpr Flag kAttentionFlags[] = {
-    {"problem", FlagKind::kStrings, "problem lines, also as bare words: \"bf16 b1 h24/24 d128 q4096 kv4096\"", "", "", "", "LINE"},
+    {"problem", FlagKind::kStrings, "problem lines, also as bare words: \"bf16 b1 h24/24 d128 q4096 kv4096\"", "", "",
+     "", "LINE"},
     {"backend", FlagKind::kStrings, "backends to measure", "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
 };
 constexpr FlagGroup kSharedGroups[] = {{"Flags", kSharedFlags}};
 constexpr FlagGroup kAttentionGroups[] = {{"What", kAttentionFlags}, {"How", kSharedFlags}};
 constexpr FlagTable kMachineTable{"tessera bench machine", "arithmetic peaks and memory bandwidth", kSharedGroups};
-constexpr FlagTable kAttentionTable{"tessera bench attention", "time and check attention backends", kAttentionGroups, "problem"};
+constexpr FlagTable kAttentionTable{"tessera bench attention", "time and check attention backends", kAttentionGroups,
+                                    "problem"};
 
 BenchFormat FormatOf(const FlagValues& values) { return values.Bool("json") ? BenchFormat::kJson : BenchFormat::kText; }
 
-int RunMachine(const FlagValues& values) { return BenchMachine({static_cast<int>(values.Int("runs")), FormatOf(values)}); }
+int RunMachine(const FlagValues& values) {
+  return BenchMachine({static_cast<int>(values.Int("runs")), FormatOf(values)});
+}
 
 int RunAttention(const FlagValues& values) {
   BenchAttentionOptions options;
@@ -53,8 +57,7 @@ struct Subject {
   const FlagTable& table;
   int (*run)(const FlagValues&);
 };
-constexpr Subject kSubjects[] = {{"machine", kMachineTable, RunMachine},
-                                 {"attention", kAttentionTable, RunAttention}};
+constexpr Subject kSubjects[] = {{"machine", kMachineTable, RunMachine}, {"attention", kAttentionTable, RunAttention}};
 
 std::string Usage() {
   std::string text = "usage: tessera bench SUBJECT [FLAGS]\n\n";

@@ -1,4 +1,5 @@
-// The subcommands of `tessera`: each gets its arguments without the program and command names and returns the exit code.
+// The subcommands of `tessera`: each gets its arguments without the program and command names and returns the exit
+// code.
 #pragma once
 #include <span>
 #include <string>

@@ -23,7 +23,8 @@ int ExplainCommand(Arguments arguments) {
   const auto run = PrepareRun(request);
   const auto schedule = AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
   const auto selected = SelectSites(AllSites(*run), run->attention.device(), schedule);
-  const std::string text = values.Bool("json") ? SelectionsToJson(selected).dump(2) + "\n" : PrintSelections(selected, ReportFormat::kText);
+  const std::string text =
+      values.Bool("json") ? SelectionsToJson(selected).dump(2) + "\n" : PrintSelections(selected, ReportFormat::kText);
   std::fputs(text.c_str(), stdout);
   return 0;
 }

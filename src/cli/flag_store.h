@@ -22,8 +22,8 @@ struct FlagMatch {
 class FlagIndex {
  public:
   explicit FlagIndex(const FlagTable& table);
-  FlagMatch Find(std::string_view spelled) const;  // no leading dashes; flag == nullptr when unknown
-  std::string Suggestion(std::string_view spelled) const;   // the nearest name, or ""
+  FlagMatch Find(std::string_view spelled) const;          // no leading dashes; flag == nullptr when unknown
+  std::string Suggestion(std::string_view spelled) const;  // the nearest name, or ""
 
  private:
   std::map<std::string, const Flag*, std::less<>> rows_;

@@ -22,41 +22,55 @@ constexpr std::string_view kPrecisionNames = "fp32|fp16|bf16";
 constexpr size_t kLargestPromptFile = size_t{16} << 20;
 
 constexpr Flag kJobFlags[] = {
-    {"model-path", FlagKind::kString, "a model folder in diffusers' layout, or a hub name in the local cache", "", "the built-in demo model", "", "MODEL", "model"},
+    {"model-path", FlagKind::kString, "a model folder in diffusers' layout, or a hub name in the local cache", "",
+     "the built-in demo model", "", "MODEL", "model"},
     {"revision", FlagKind::kString, "branch, tag or commit of a hub name", "main"},
     {"prompt", FlagKind::kStrings, "what the picture shows; several prompts make several pictures", "", "", "", "TEXT"},
     {"prompt-path", FlagKind::kString, "a text file with one prompt per line", "", "", "", "FILE"},
-    {"negative-prompt", FlagKind::kText, "what the picture must not show (models with guidance)", "", "empty", "", "TEXT"},
+    {"negative-prompt", FlagKind::kText, "what the picture must not show (models with guidance)", "", "empty", "",
+     "TEXT"},
     {"height", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
     {"width", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
     {"num-inference-steps", FlagKind::kInt, "denoising steps", "", "the model's own", "", "", "", 1, 1e6},
-    {"guidance-scale", FlagKind::kFloat, "classifier-free guidance; above 1 every step runs twice", "", "the model's own", "", "", "", 0, 1e4},
-    {"seed", FlagKind::kInt, "seed of the noise; the numbers are torch's CPU generator's", "42", "", "", "", "", 0, kMostSeed},
-    {"num-outputs-per-prompt", FlagKind::kInt, "pictures per prompt, with seeds seed, seed+1, ...", "1", "", "", "", "", 1, 1e5},
+    {"guidance-scale", FlagKind::kFloat, "classifier-free guidance; above 1 every step runs twice", "",
+     "the model's own", "", "", "", 0, 1e4},
+    {"seed", FlagKind::kInt, "seed of the noise; the numbers are torch's CPU generator's", "42", "", "", "", "", 0,
+     kMostSeed},
+    {"num-outputs-per-prompt", FlagKind::kInt, "pictures per prompt, with seeds seed, seed+1, ...", "1", "", "", "", "",
+     1, 1e5},
     {"image-path", FlagKind::kStrings, "reference pictures", "", "none", "", "FILE"},
-    {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1, 1 << 17},
+    {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1,
+     1 << 17},
     {"from-image", FlagKind::kString, "repeat the picture in this file; other flags change it", "", "", "", "FILE"},
 };
 
 constexpr Flag kOutputFlags[] = {
     {"output-path", FlagKind::kString, "folder for the pictures", "outputs", "", "", "FOLDER"},
-    {"output-file-name", FlagKind::kString, "name of the picture; its extension chooses the format", "", "made from the prompt", "", "NAME"},
-    {"output-format", FlagKind::kChoice, "format of the picture", "", "the name's extension, else png", "png|jpg|jpeg|webp"},
-    {"output-compression", FlagKind::kInt, "quality of jpg and webp (100: lossless webp)", "95", "", "", "", "output-quality", 1, 100},
+    {"output-file-name", FlagKind::kString, "name of the picture; its extension chooses the format", "",
+     "made from the prompt", "", "NAME"},
+    {"output-format", FlagKind::kChoice, "format of the picture", "", "the name's extension, else png",
+     "png|jpg|jpeg|webp"},
+    {"output-compression", FlagKind::kInt, "quality of jpg and webp (100: lossless webp)", "95", "", "", "",
+     "output-quality", 1, 100},
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
-    {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "", "FILE.safetensors"},
+    {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
+     "FILE.safetensors"},
     {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
     {"json", FlagKind::kBool, "with --plan-only: as JSON"},
     {"force", FlagKind::kBool, "run a job that does not fit into memory"},
 };
 
 constexpr Flag kEngineFlags[] = {
-    {"attention-backend", FlagKind::kString, "attention of the transformer: a name, or several in order of preference", "auto", "", "", "NAME[,NAME]"},
-    {"attention-backend-config", FlagKind::kString, "options of the attention backend: key=value,..., JSON or a file", "", "", "", "CONFIG"},
+    {"attention-backend", FlagKind::kString, "attention of the transformer: a name, or several in order of preference",
+     "auto", "", "", "NAME[,NAME]"},
+    {"attention-backend-config", FlagKind::kString, "options of the attention backend: key=value,..., JSON or a file",
+     "", "", "", "CONFIG"},
     {"dit-precision", FlagKind::kChoice, "arithmetic of the transformer", "", "the checkpoint's", kPrecisionNames},
     {"vae-precision", FlagKind::kChoice, "arithmetic of the autoencoder", "", "the checkpoint's", kPrecisionNames},
-    {"text-encoder-precisions", FlagKind::kChoices, "arithmetic of the text encoder", "", "the checkpoint's", kPrecisionNames},
-    {"image-encoder-precision", FlagKind::kChoice, "arithmetic of the image encoder", "", "the checkpoint's", kPrecisionNames},
+    {"text-encoder-precisions", FlagKind::kChoices, "arithmetic of the text encoder", "", "the checkpoint's",
+     kPrecisionNames},
+    {"image-encoder-precision", FlagKind::kChoice, "arithmetic of the image encoder", "", "the checkpoint's",
+     kPrecisionNames},
     {"vae-tiling", FlagKind::kBool, "decode in tiles: less memory", "", "only above 2 megapixels"},
     {"vae-tile-size", FlagKind::kInt, "pixels per side of a tile", "512", "", "", "", "", 128, 8192},
     {"dit-cpu-offload", FlagKind::kBool, "False keeps the transformer loaded after its stage", "", "True"},
@@ -71,15 +85,14 @@ constexpr Flag kEngineFlags[] = {
     {"warmup", FlagKind::kBool, "make one short unmeasured run first"},
     {"warmup-steps", FlagKind::kInt, "denoising steps of the warm-up", "1", "", "", "", "", 1, 1e4},
     {"threads", FlagKind::kInt, "threads; the picture does not depend on it", "", "all cores", "", "", "", 1, 4096},
-    {"isa", FlagKind::kChoice, "highest instruction set to use (also TESSERA_ISA)", "", "the machine's", "scalar|avx2|avx512|avx512_bf16"},
+    {"isa", FlagKind::kChoice, "highest instruction set to use (also TESSERA_ISA)", "", "the machine's",
+     "scalar|avx2|avx512|avx512_bf16"},
     {"log-level", FlagKind::kChoice, "what to print on stderr", "info", "", "error|warning|info|debug"},
 };
 
 constexpr FlagGroup kGroups[] = {{"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}};
 
-std::optional<DType> PrecisionOf(const std::string& name) {
-  return name.empty() ? std::nullopt : ParseDType(name);
-}
+std::optional<DType> PrecisionOf(const std::string& name) { return name.empty() ? std::nullopt : ParseDType(name); }
 
 template <class Value>
 void Assign(std::optional<Value>& to, bool given, Value value) {
@@ -92,7 +105,8 @@ std::vector<std::string> ReadPromptFile(const std::string& path) {
     throw Error(ErrorKind::kIo, fmt::format("--prompt-path {}: is not a readable file", Printable(path)));
   }
   if (std::filesystem::file_size(path, code) > kLargestPromptFile) {
-    throw Error(ErrorKind::kUsage, fmt::format("--prompt-path {}: is larger than {}", Printable(path), FormatBytes(kLargestPromptFile)));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--prompt-path {}: is larger than {}", Printable(path), FormatBytes(kLargestPromptFile)));
   }
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ErrorKind::kIo, fmt::format("--prompt-path {}: cannot be read", Printable(path)));
@@ -112,7 +126,8 @@ void NoteNoEffect(const FlagValues& values, std::string_view flag, std::string_v
 
 void NoteFlagsWithoutEffect(const FlagValues& values) {
   NoteNoEffect(values, "dit-layerwise-offload", "on a CPU weights are mapped and read layer by layer anyway");
-  if (values.Bool("enable-torch-compile")) NoteNoEffect(values, "enable-torch-compile", "the kernels are compiled already");
+  if (values.Bool("enable-torch-compile"))
+    NoteNoEffect(values, "enable-torch-compile", "the kernels are compiled already");
   NoteNoEffect(values, "image-encoder-cpu-offload", "this model has no image encoder besides the autoencoder");
   NoteNoEffect(values, "image-encoder-precision", "this model has no image encoder besides the autoencoder");
   if (!values.Bool("warmup") && values.GivenBy("warmup-steps") != FlagSource::kDefault) {
@@ -130,14 +145,17 @@ void RefuseParallelism(const FlagValues& values) {
 
 void RefuseBackendOptions(const FlagValues& values) {
   if (!values.Has("attention-backend-config") || values.String("attention-backend-config").empty()) return;
-  throw Error(ErrorKind::kUnsupported, fmt::format("--attention-backend-config {}: the backends of this version (fa, torch_sdpa) "
-                                                   "have no options", Printable(values.String("attention-backend-config"))));
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("--attention-backend-config {}: the backends of this version (fa, torch_sdpa) "
+                          "have no options",
+                          Printable(values.String("attention-backend-config"))));
 }
 
 void ReadJob(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("prompt")) request.prompts = values.Strings("prompt");
   if (values.Has("prompt-path")) {
-    if (!request.prompts.empty()) throw Error(ErrorKind::kUsage, "--prompt-path: give either --prompt or --prompt-path");
+    if (!request.prompts.empty())
+      throw Error(ErrorKind::kUsage, "--prompt-path: give either --prompt or --prompt-path");
     request.prompts = ReadPromptFile(values.String("prompt-path"));
   }
   if (values.Has("negative-prompt")) request.negative_prompt = values.String("negative-prompt");
@@ -173,8 +191,9 @@ void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("text-encoder-precisions")) {
     const auto& precisions = values.Strings("text-encoder-precisions");
     if (precisions.size() > 1) {
-      throw Error(ErrorKind::kUsage, fmt::format("--text-encoder-precisions {}: this model has one text encoder, give one precision",
-                                                 Join(precisions, ",")));
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--text-encoder-precisions {}: this model has one text encoder, give one precision",
+                              Join(precisions, ",")));
     }
     if (!precisions.empty()) request.precisions.text_encoder = PrecisionOf(precisions.front());
   }
@@ -200,9 +219,11 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
   if (open("dit-precision")) request.precisions.dit = PrecisionOf(Setting(text, "dit-precision"));
   if (open("vae-precision")) request.precisions.vae = PrecisionOf(Setting(text, "vae-precision"));
-  if (open("text-encoder-precisions")) request.precisions.text_encoder = PrecisionOf(Setting(text, "text-encoder-precisions"));
+  if (open("text-encoder-precisions"))
+    request.precisions.text_encoder = PrecisionOf(Setting(text, "text-encoder-precisions"));
   if (open("vae-tiling")) request.vae_tiling = Setting(text, "vae-tiling") == "true" ? Tiling::kOn : Tiling::kOff;
-  if (open("vae-tile-size")) request.vae_tile_size = ParseInt(Setting(text, "vae-tile-size")).value_or(request.vae_tile_size);
+  if (open("vae-tile-size"))
+    request.vae_tile_size = ParseInt(Setting(text, "vae-tile-size")).value_or(request.vae_tile_size);
 }
 
 // What the flags leave open comes from the picture.
@@ -229,7 +250,8 @@ const FlagTable& GenerateFlags() {
 }
 
 const FlagTable& ExplainFlags() {
-  static constexpr FlagTable table = {"tessera explain", "say which attention backend serves each site of a job, and why", kGroups};
+  static constexpr FlagTable table = {"tessera explain",
+                                      "say which attention backend serves each site of a job, and why", kGroups};
   return table;
 }
 
@@ -237,8 +259,10 @@ void ApplyEngineFlags(const FlagValues& values) {
   ApplyIsaChoice(values.String("isa"));
   SetThreads(static_cast<int>(values.Int("threads", 0)));
   const std::string& level = values.String("log-level");
-  SetLogLevel(level == "error" ? LogLevel::kError : level == "warning" ? LogLevel::kWarning
-              : level == "debug" ? LogLevel::kDebug : LogLevel::kInfo);
+  SetLogLevel(level == "error"     ? LogLevel::kError
+              : level == "warning" ? LogLevel::kWarning
+              : level == "debug"   ? LogLevel::kDebug
+                                   : LogLevel::kInfo);
 }
 
 GenerateRequest MakeRequest(const FlagValues& values) {

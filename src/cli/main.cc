@@ -44,8 +44,9 @@ const Command& FindCommand(const std::string& name) {
     names.emplace_back(command.name);
   }
   const auto nearest = Nearest(name, names);
-  throw Error(ErrorKind::kUsage, fmt::format("unknown command '{}'{}; commands: {}", Printable(name),
-                                             nearest ? fmt::format(", did you mean '{}'?", *nearest) : "", Join(names, ", ")));
+  throw Error(ErrorKind::kUsage,
+              fmt::format("unknown command '{}'{}; commands: {}", Printable(name),
+                          nearest ? fmt::format(", did you mean '{}'?", *nearest) : "", Join(names, ", ")));
 }
 
 int Main(const std::vector<std::string>& arguments) {

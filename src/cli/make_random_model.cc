@@ -15,14 +15,16 @@ namespace tessera {
 namespace {
 
 constexpr Flag kFlags[] = {
-    {"like", FlagKind::kString, "whose size: flux2-klein-4b, flux2-klein-9b, flux2-klein-tiny", "flux2-klein-4b", "", "", "NAME"},
+    {"like", FlagKind::kString, "whose size: flux2-klein-4b, flux2-klein-9b, flux2-klein-tiny", "flux2-klein-4b", "",
+     "", "NAME"},
     {"output", FlagKind::kStrings, "the new folder", "", "", "", "FOLDER"},
     {"dtype", FlagKind::kChoice, "type of the weights", "bf16", "", "bf16|fp32"},
     {"seed", FlagKind::kInt, "seed of the weights", "0", "", "", "", "", 0, 9007199254740992.0},
     {"threads", FlagKind::kInt, "threads", "", "all cores", "", "", "", 1, 4096},
 };
 constexpr FlagGroup kGroups[] = {{"Flags", kFlags}};
-constexpr FlagTable kTable{"tessera make-random-model", "write a model folder of real size with random weights", kGroups, "output"};
+constexpr FlagTable kTable{"tessera make-random-model", "write a model folder of real size with random weights",
+                           kGroups, "output"};
 
 const KleinSize& FindSize(const std::string& name) {
   std::vector<std::string> known;
@@ -48,7 +50,8 @@ int MakeRandomModelCommand(Arguments arguments) {
   const RandomModel model{FindSize(values.String("like")), *ParseDType(values.String("dtype")),
                           static_cast<uint64_t>(values.Int("seed"))};
   const std::string folder = values.Strings("output").front();
-  Log(LogLevel::kInfo, fmt::format("writing {} to {}", FormatBytes(static_cast<double>(WeightBytes(model))), Printable(folder)));
+  Log(LogLevel::kInfo,
+      fmt::format("writing {} to {}", FormatBytes(static_cast<double>(WeightBytes(model))), Printable(folder)));
   WriteRandomModel(model, folder);
   std::fputs((folder + "\n").c_str(), stdout);
   return 0;

@@ -20,7 +20,8 @@ namespace tessera {
 namespace {
 
 constexpr Flag kFlags[] = {
-    {"model-path", FlagKind::kString, "a model folder, or a hub name in the local cache", "", "the built-in demo model", "", "MODEL", "model"},
+    {"model-path", FlagKind::kString, "a model folder, or a hub name in the local cache", "", "the built-in demo model",
+     "", "MODEL", "model"},
     {"revision", FlagKind::kString, "branch, tag or commit of a hub name", "main"},
     {"text", FlagKind::kStrings, "the text, also as a bare word", "", "", "", "TEXT"},
     {"file", FlagKind::kString, "read the text from a file; - reads standard input", "", "", "", "FILE"},
@@ -39,7 +40,8 @@ std::string ReadText(const std::string& path) {
   }
   std::istream& stream = path == "-" ? std::cin : file;
   std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (text.size() > kLargestText) throw Error(ErrorKind::kUsage, fmt::format("--file {}: is too large", Printable(path)));
+  if (text.size() > kLargestText)
+    throw Error(ErrorKind::kUsage, fmt::format("--file {}: is too large", Printable(path)));
   return text;
 }
 
@@ -51,7 +53,8 @@ std::string TextOf(const FlagValues& values) {
 }
 
 void PrintTokens(const std::vector<int32_t>& ids, const Tokenizer& tokenizer) {
-  for (const int32_t id : ids) std::fputs(fmt::format("{:>8}  {}\n", id, Printable(tokenizer.PieceOf(id))).c_str(), stdout);
+  for (const int32_t id : ids)
+    std::fputs(fmt::format("{:>8}  {}\n", id, Printable(tokenizer.PieceOf(id))).c_str(), stdout);
   std::fputs(fmt::format("{} tokens\n", ids.size()).c_str(), stdout);
 }
 

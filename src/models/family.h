@@ -47,9 +47,9 @@ struct TextTask {
 };
 
 struct Conditioning {
-  Tensor prompt_embeds;           // [tokens, channels] of the compute type
-  Tensor negative_prompt_embeds;  // undefined without guidance
-  std::vector<Tensor> references; // packed rows [tokens, channels] f32
+  Tensor prompt_embeds;            // [tokens, channels] of the compute type
+  Tensor negative_prompt_embeds;   // undefined without guidance
+  std::vector<Tensor> references;  // packed rows [tokens, channels] f32
 };
 
 // The denoiser with one picture's conditioning.

@@ -21,9 +21,9 @@ constexpr size_t kPromptPart = 100;
 // FNV-1a over what distinguishes two requests with the same prompt in the same second.
 uint32_t HashOf(const GenerateRequest& request) {
   uint64_t hash = 1469598103934665603ull;
-  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}", Join(request.prompts, "|"), request.seed, request.model_path,
-                                       request.height.value_or(0), request.width.value_or(0),
-                                       request.num_inference_steps.value_or(0));
+  const std::string text =
+      fmt::format("{}|{}|{}|{}|{}|{}", Join(request.prompts, "|"), request.seed, request.model_path,
+                  request.height.value_or(0), request.width.value_or(0), request.num_inference_steps.value_or(0));
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
   return static_cast<uint32_t>(hash ^ (hash >> 32));
 }
@@ -46,7 +46,8 @@ NamedFormat FormatOf(const GenerateRequest& request) {
   if (!request.output_format.empty()) {
     asked = PictureFormatOf(request.output_format);
     if (!asked) {
-      throw Error(ErrorKind::kUsage, fmt::format("--output-format {}: unknown; png, jpg and webp work", Printable(request.output_format)));
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--output-format {}: unknown; png, jpg and webp work", Printable(request.output_format)));
     }
   }
   const std::string extension = fs::path(name).extension().string();
@@ -56,8 +57,10 @@ NamedFormat FormatOf(const GenerateRequest& request) {
                                                Printable(name), request.output_format));
   }
   if (named) return {name.substr(0, name.size() - extension.size()), *named};
-  if (const std::string word = Lower(extension); word == ".mp4" || word == ".gif" || word == ".bmp" || word == ".tiff") {
-    throw Error(ErrorKind::kUsage, fmt::format("--output-file-name {}: pictures are written as png, jpg or webp", Printable(name)));
+  if (const std::string word = Lower(extension);
+      word == ".mp4" || word == ".gif" || word == ".bmp" || word == ".tiff") {
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--output-file-name {}: pictures are written as png, jpg or webp", Printable(name)));
   }
   return {name, asked.value_or(PictureFormat::kPng)};
 }
@@ -90,7 +93,8 @@ std::vector<OutputFile> OutputFiles(const GenerateRequest& request) {
     const bool given = !request.output_file_name.empty();
     std::string stem = given ? SafeFileName(named.stem) : DefaultName(request, request.prompts[i / outputs]);
     if (total > 1) stem += fmt::format("_{}", i);
-    files.push_back({fs::path(request.output_path) / fmt::format("{}.{}", stem, Extension(named.format)), named.format});
+    files.push_back(
+        {fs::path(request.output_path) / fmt::format("{}.{}", stem, Extension(named.format)), named.format});
   }
   return files;
 }
@@ -103,8 +107,10 @@ void CheckOutputFolder(const fs::path& folder) {
   fs::path existing = fs::absolute(folder, code);
   while (!code && !fs::exists(existing, code) && existing.has_relative_path()) existing = existing.parent_path();
   if (code) fail(code.message());
-  if (!fs::is_directory(existing, code)) fail(fmt::format("'{}' is a file, not a folder", Printable(existing.string())));
-  if (::access(existing.c_str(), W_OK | X_OK) != 0) fail(fmt::format("no permission to write in '{}'", Printable(existing.string())));
+  if (!fs::is_directory(existing, code))
+    fail(fmt::format("'{}' is a file, not a folder", Printable(existing.string())));
+  if (::access(existing.c_str(), W_OK | X_OK) != 0)
+    fail(fmt::format("no permission to write in '{}'", Printable(existing.string())));
 }
 
 }  // namespace tessera

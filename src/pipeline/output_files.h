@@ -17,8 +17,8 @@ struct OutputFile {
   PictureFormat format = PictureFormat::kPng;
 };
 
-// Where each picture of the run goes and in which format. Throws Error{kUsage} for an extension that is no picture format
-// or that contradicts --output-format.
+// Where each picture of the run goes and in which format. Throws Error{kUsage} for an extension that is no picture
+// format or that contradicts --output-format.
 std::vector<OutputFile> OutputFiles(const GenerateRequest& request);
 
 // Checks, without making anything, that files can be made in this folder (or in a new folder of that name). Throws

@@ -68,13 +68,15 @@ GenerationText DescribePicture(const RunState& run, const PictureState& picture)
 }
 
 void WritePicture(const RunState& run, const PictureState& picture, const OutputFile& file) {
-  const PictureEncoding encoding{file.format, run.request.output_quality, MakePictureText(DescribePicture(run, picture))};
+  const PictureEncoding encoding{file.format, run.request.output_quality,
+                                 MakePictureText(DescribePicture(run, picture))};
   const std::vector<uint8_t> bytes = EncodePicture(picture.decoded, encoding);
   WriteFileAtomically(file.path, std::as_bytes(std::span(bytes)));
 }
 
 Tensor Stack(const std::vector<Tensor>& tensors) {
-  Tensor all = Tensor::Empty({static_cast<int64_t>(tensors.size()), 1, tensors[0].dim(0), tensors[0].dim(1)}, DType::kF32);
+  Tensor all =
+      Tensor::Empty({static_cast<int64_t>(tensors.size()), 1, tensors[0].dim(0), tensors[0].dim(1)}, DType::kF32);
   auto* to = static_cast<std::byte*>(all.mutable_raw());
   for (const Tensor& tensor : tensors) {
     std::memcpy(to, tensor.raw(), tensor.bytes());
@@ -140,7 +142,8 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
 
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   ModelFolder folder = ModelFolder::Open(request.model_path, request.revision);
-  AttentionSchedule schedule = AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
+  AttentionSchedule schedule =
+      AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
   auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), std::move(schedule));
   run->family = OpenModelFamily(run->folder);
   RunStage(*run, *InputValidationStage());

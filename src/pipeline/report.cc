@@ -68,9 +68,14 @@ nlohmann::json Report::AttentionJson() const {
   nlohmann::json rows = nlohmann::json::array();
   for (const AttentionRecord& record : attention_) {
     if (record.calls == 0) continue;
-    rows.push_back({{"site", SiteKind(record)}, {"layers", record.layers}, {"problem", Print(record.problem)},
-                    {"backend", record.backend->name}, {"why", record.why}, {"calls", record.calls},
-                    {"duration_ms", record.seconds * 1e3}, {"density", 1.0}});
+    rows.push_back({{"site", SiteKind(record)},
+                    {"layers", record.layers},
+                    {"problem", Print(record.problem)},
+                    {"backend", record.backend->name},
+                    {"why", record.why},
+                    {"calls", record.calls},
+                    {"duration_ms", record.seconds * 1e3},
+                    {"density", 1.0}});
   }
   return rows;
 }
@@ -91,7 +96,8 @@ nlohmann::json Report::ToJson(const std::string& prompt, const std::string& mode
   }
   json["memory_checkpoints"] = nlohmann::json::object();
   for (const auto& [name, memory] : memory_) {
-    json["memory_checkpoints"][name] = {{"allocated_mb", memory.allocated_mb}, {"reserved_mb", memory.allocated_mb},
+    json["memory_checkpoints"][name] = {{"allocated_mb", memory.allocated_mb},
+                                        {"reserved_mb", memory.allocated_mb},
                                         {"peak_allocated_mb", memory.peak_allocated_mb},
                                         {"peak_reserved_mb", memory.peak_allocated_mb}};
   }

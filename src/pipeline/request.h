@@ -36,17 +36,17 @@ struct GenerateRequest {
 
   std::string output_path = "outputs";
   std::string output_file_name;
-  std::string output_format;           // "", "png", "jpg", "webp"
+  std::string output_format;  // "", "png", "jpg", "webp"
   int output_quality = 95;
   std::string perf_dump_path;
-  std::string save_latents;            // a .safetensors file with noise, latents per step, embeddings
+  std::string save_latents;  // a .safetensors file with noise, latents per step, embeddings
 
   Precisions precisions;
   KeepLoaded keep_loaded;
   std::string attention_backend = "auto";
   Tiling vae_tiling = Tiling::kAuto;
-  int64_t vae_tile_size = 512;         // pixels, when tiling
-  int64_t warmup_steps = 0;            // 0: no warm-up
+  int64_t vae_tile_size = 512;  // pixels, when tiling
+  int64_t warmup_steps = 0;     // 0: no warm-up
   enum class MemoryCheck { kRefuse, kForce } memory_check = MemoryCheck::kRefuse;
 };
 

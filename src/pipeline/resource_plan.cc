@@ -23,7 +23,8 @@ double PeakFor(DType compute) {
 
 double SecondsFor(const Cost& cost, DType compute) {
   const double peak = PeakFor(compute);
-  return (cost.linear_flops / kLinearShare + cost.attention_flops / kAttentionShare + cost.convolution_flops / kConvolutionShare) /
+  return (cost.linear_flops / kLinearShare + cost.attention_flops / kAttentionShare +
+          cost.convolution_flops / kConvolutionShare) /
          peak;
 }
 
@@ -49,7 +50,8 @@ StageCost ReferenceStage(const RunState& run) {
     const StageCost one = MakeStage("", spec.CostOf(job), job.compute, 1);
     stage.flops += one.flops;
     stage.seconds += one.seconds;
-    stage.activation_bytes = std::max(stage.activation_bytes, one.activation_bytes + run.attention.WorkspaceBytes(spec.Sites(job)));
+    stage.activation_bytes =
+        std::max(stage.activation_bytes, one.activation_bytes + run.attention.WorkspaceBytes(spec.Sites(job)));
   }
   return stage;
 }
@@ -81,8 +83,9 @@ size_t PeakOf(const RunState& run, const std::vector<StageCost>& stages) {
   for (const StageCost& stage : stages) {
     peak = std::max(peak, kept + stage.weight_bytes + stage.activation_bytes);
     const bool keep = stage.name == "TextEncodingStage" ? run.request.keep_loaded.text_encoder.value_or(false)
-                      : stage.name == "DenoisingStage"  ? run.request.keep_loaded.dit.value_or(false) || Pictures(run) > 1
-                                                        : false;
+                      : stage.name == "DenoisingStage"
+                          ? run.request.keep_loaded.dit.value_or(false) || Pictures(run) > 1
+                          : false;
     if (keep) kept += stage.weight_bytes;
   }
   return peak + kProcessBytes;
@@ -97,7 +100,8 @@ TextEncoderJob TextJob(const RunState& run) {
 }
 
 AutoencoderJob DecoderJob(const RunState& run) {
-  AutoencoderJob job{run.job.size.height, run.job.size.width, run.precisions.vae, 0, AutoencoderJob::Direction::kDecode};
+  AutoencoderJob job{run.job.size.height, run.job.size.width, run.precisions.vae, 0,
+                     AutoencoderJob::Direction::kDecode};
   if (run.request.vae_tiling == Tiling::kOn) job.tile = run.request.vae_tile_size;
   if (run.request.vae_tiling == Tiling::kAuto) job.tile = run.family->autoencoder().TileFor(job.height, job.width);
   return job;
@@ -131,23 +135,28 @@ ResourcePlan PlanResources(const RunState& run) {
 
 void CheckMemory(const RunState& run, const ResourcePlan& plan) {
   if (plan.Fits() || run.request.memory_check == GenerateRequest::MemoryCheck::kForce) return;
-  const auto largest = std::max_element(plan.stages.begin(), plan.stages.end(), [](const StageCost& a, const StageCost& b) {
-    return a.weight_bytes + a.activation_bytes < b.weight_bytes + b.activation_bytes;
-  });
-  throw Error(ErrorKind::kMemory,
-              fmt::format("this job needs {} ({} alone: weights {}, activations {}), but only {} of memory are there; a smaller "
-                          "size, --vae-tiling or --force (it will swap) would work",
-                          FormatBytes(static_cast<double>(plan.peak_bytes)), largest->name,
-                          FormatBytes(static_cast<double>(largest->weight_bytes)),
-                          FormatBytes(static_cast<double>(largest->activation_bytes)),
-                          FormatBytes(static_cast<double>(plan.memory_bytes))));
+  const auto largest =
+      std::max_element(plan.stages.begin(), plan.stages.end(), [](const StageCost& a, const StageCost& b) {
+        return a.weight_bytes + a.activation_bytes < b.weight_bytes + b.activation_bytes;
+      });
+  throw Error(
+      ErrorKind::kMemory,
+      fmt::format(
+          "this job needs {} ({} alone: weights {}, activations {}), but only {} of memory are there; a smaller "
+          "size, --vae-tiling or --force (it will swap) would work",
+          FormatBytes(static_cast<double>(plan.peak_bytes)), largest->name,
+          FormatBytes(static_cast<double>(largest->weight_bytes)),
+          FormatBytes(static_cast<double>(largest->activation_bytes)),
+          FormatBytes(static_cast<double>(plan.memory_bytes))));
 }
 
 std::string ResourcePlan::ToText() const {
-  std::string text = fmt::format("{:<24}{:>12}{:>14}{:>14}{:>16}\n", "stage", "weights", "activations", "TFLOP", "expected time");
+  std::string text =
+      fmt::format("{:<24}{:>12}{:>14}{:>14}{:>16}\n", "stage", "weights", "activations", "TFLOP", "expected time");
   for (const StageCost& stage : stages) {
-    text += fmt::format("{:<24}{:>12}{:>14}{:>14.3f}{:>16}\n", stage.name, FormatBytes(static_cast<double>(stage.weight_bytes)),
-                        FormatBytes(static_cast<double>(stage.activation_bytes)), stage.flops / 1e12, FormatSeconds(stage.seconds));
+    text += fmt::format(
+        "{:<24}{:>12}{:>14}{:>14.3f}{:>16}\n", stage.name, FormatBytes(static_cast<double>(stage.weight_bytes)),
+        FormatBytes(static_cast<double>(stage.activation_bytes)), stage.flops / 1e12, FormatSeconds(stage.seconds));
   }
   return text + fmt::format("peak memory {} of {}; expected time {}\n", FormatBytes(static_cast<double>(peak_bytes)),
                             FormatBytes(static_cast<double>(memory_bytes)), FormatSeconds(seconds));
@@ -156,10 +165,17 @@ std::string ResourcePlan::ToText() const {
 nlohmann::json ResourcePlan::ToJson() const {
   nlohmann::json rows = nlohmann::json::array();
   for (const StageCost& stage : stages) {
-    rows.push_back({{"name", stage.name}, {"weight_bytes", stage.weight_bytes}, {"activation_bytes", stage.activation_bytes},
-                    {"flops", stage.flops}, {"seconds", stage.seconds}});
+    rows.push_back({{"name", stage.name},
+                    {"weight_bytes", stage.weight_bytes},
+                    {"activation_bytes", stage.activation_bytes},
+                    {"flops", stage.flops},
+                    {"seconds", stage.seconds}});
   }
-  return {{"stages", rows}, {"peak_bytes", peak_bytes}, {"memory_bytes", memory_bytes}, {"seconds", seconds}, {"fits", Fits()}};
+  return {{"stages", rows},
+          {"peak_bytes", peak_bytes},
+          {"memory_bytes", memory_bytes},
+          {"seconds", seconds},
+          {"fits", Fits()}};
 }
 
 }  // namespace tessera

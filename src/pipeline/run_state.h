@@ -24,7 +24,7 @@ struct PromptState {
 struct PictureState {
   size_t prompt = 0;  // index into RunState::prompts
   uint64_t seed = 0;
-  Tensor noise, latents;                 // latents [tokens, channels]
+  Tensor noise, latents;  // latents [tokens, channels]
   std::unique_ptr<Scheduler> scheduler;
   std::vector<Tensor> latents_per_step;  // kept only for --save-latents
   Tensor first_prediction;               // likewise
@@ -43,8 +43,8 @@ struct RunState {
   ModelFolder folder;
   std::unique_ptr<ModelFamily> family;
   ResolvedPrecisions precisions;
-  DenoisingJob job;                    // the same for every picture of a run
-  std::vector<Picture> references;     // prepared
+  DenoisingJob job;                 // the same for every picture of a run
+  std::vector<Picture> references;  // prepared
   std::vector<PromptState> prompts;
   Tensor negative_prompt_embeds;
   std::vector<Tensor> reference_rows;  // packed

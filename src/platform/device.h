@@ -18,11 +18,11 @@ std::optional<Isa> ParseIsa(std::string_view name) noexcept;
 
 struct Device {
   DeviceKind kind = DeviceKind::kCpu;
-  std::string name;             // "Intel(R) Xeon(R) Processor"
-  Isa isa = Isa::kScalar;       // the instruction set in use: at most what the machine has
-  bool bf16_dot_pays = false;   // bf16 dot products are faster here than f32 multiply-adds
+  std::string name;            // "Intel(R) Xeon(R) Processor"
+  Isa isa = Isa::kScalar;      // the instruction set in use: at most what the machine has
+  bool bf16_dot_pays = false;  // bf16 dot products are faster here than f32 multiply-adds
   int threads = 1;
-  size_t memory_bytes = 0;      // what this process may use (the smaller of the machine's and the cgroup's)
+  size_t memory_bytes = 0;  // what this process may use (the smaller of the machine's and the cgroup's)
 };
 
 }  // namespace tessera

@@ -13,8 +13,18 @@ struct DTypeRow {
   std::string_view name;
   size_t bytes;
 };
-constexpr std::array<DTypeRow, 12> kRows = {{{"f64", 8}, {"f32", 4}, {"bf16", 2}, {"f16", 2}, {"f8_e4m3", 1}, {"f8_e5m2", 1},
-                                            {"i64", 8}, {"i32", 4}, {"i16", 2}, {"i8", 1}, {"u8", 1}, {"bool", 1}}};
+constexpr std::array<DTypeRow, 12> kRows = {{{"f64", 8},
+                                             {"f32", 4},
+                                             {"bf16", 2},
+                                             {"f16", 2},
+                                             {"f8_e4m3", 1},
+                                             {"f8_e5m2", 1},
+                                             {"i64", 8},
+                                             {"i32", 4},
+                                             {"i16", 2},
+                                             {"i8", 1},
+                                             {"u8", 1},
+                                             {"bool", 1}}};
 
 }  // namespace
 

@@ -12,7 +12,8 @@ enum class DType : uint8_t { kF64, kF32, kBF16, kF16, kF8E4M3, kF8E5M2, kI64, kI
 
 size_t SizeOf(DType dtype) noexcept;
 std::string_view Name(DType dtype) noexcept;  // "f32", "bf16", ...
-std::optional<DType> ParseDType(std::string_view name) noexcept;  // accepts Name() and f32/fp32/float32, bf16/bfloat16, f16/fp16/float16
+std::optional<DType> ParseDType(
+    std::string_view name) noexcept;  // accepts Name() and f32/fp32/float32, bf16/bfloat16, f16/fp16/float16
 
 // 16-bit formats as storage types: distinct from uint16_t, no arithmetic.
 struct BFloat16 {

@@ -34,7 +34,8 @@ class Descriptor {
 };
 
 [[noreturn]] void ThrowIo(const std::filesystem::path& path, const char* what) {
-  throw Error(ErrorKind::kIo, fmt::format("cannot {} '{}': {}", what, Printable(path.string(), 400), std::strerror(errno)));
+  throw Error(ErrorKind::kIo,
+              fmt::format("cannot {} '{}': {}", what, Printable(path.string(), 400), std::strerror(errno)));
 }
 
 }  // namespace

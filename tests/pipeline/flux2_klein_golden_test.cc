@@ -54,15 +54,30 @@ class Flux2KleinGolden : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<std::string> CommandLine(const nlohmann::json& cases, const TemporaryFolder& folder) const {
     const nlohmann::json& job = cases["cases"][GetParam()];
-    std::vector<std::string> line = {TESSERA_BINARY, "generate", "--model-path", kFolder,
-                                     "--prompt", job["prompt"].get<std::string>(),
-                                     "--seed", std::to_string(job["seed"].get<int64_t>()),
-                                     "--height", std::to_string(cases["height"].get<int>()),
-                                     "--width", std::to_string(cases["width"].get<int>()),
-                                     "--num-inference-steps", std::to_string(cases["num_inference_steps"].get<int>()),
-                                     "--output-path", folder.path(), "--output-file-name", "picture.png",
-                                     "--save-latents", folder / "latents.safetensors", "--perf-dump-path", folder / "perf.json"};
-    for (const auto& path : job["image_path"]) line.insert(line.end(), {"--image-path", kFolder + "/" + path.get<std::string>()});
+    std::vector<std::string> line = {TESSERA_BINARY,
+                                     "generate",
+                                     "--model-path",
+                                     kFolder,
+                                     "--prompt",
+                                     job["prompt"].get<std::string>(),
+                                     "--seed",
+                                     std::to_string(job["seed"].get<int64_t>()),
+                                     "--height",
+                                     std::to_string(cases["height"].get<int>()),
+                                     "--width",
+                                     std::to_string(cases["width"].get<int>()),
+                                     "--num-inference-steps",
+                                     std::to_string(cases["num_inference_steps"].get<int>()),
+                                     "--output-path",
+                                     folder.path(),
+                                     "--output-file-name",
+                                     "picture.png",
+                                     "--save-latents",
+                                     folder / "latents.safetensors",
+                                     "--perf-dump-path",
+                                     folder / "perf.json"};
+    for (const auto& path : job["image_path"])
+      line.insert(line.end(), {"--image-path", kFolder + "/" + path.get<std::string>()});
     return line;
   }
 };
@@ -90,8 +105,22 @@ INSTANTIATE_TEST_SUITE_P(Jobs, Flux2KleinGolden, ::testing::Values("text", "unic
                          [](const auto& suite) { return suite.param; });
 
 std::vector<std::string> SmallJob(const TemporaryFolder& folder, const std::string& name) {
-  return {TESSERA_BINARY, "generate", "--model-path", kFolder, "--prompt", "a blue owl", "--height", "48", "--width", "80",
-          "--num-inference-steps", "2", "--output-path", folder.path(), "--output-file-name", name};
+  return {TESSERA_BINARY,
+          "generate",
+          "--model-path",
+          kFolder,
+          "--prompt",
+          "a blue owl",
+          "--height",
+          "48",
+          "--width",
+          "80",
+          "--num-inference-steps",
+          "2",
+          "--output-path",
+          folder.path(),
+          "--output-file-name",
+          name};
 }
 
 std::string Bytes(const std::string& path) {
@@ -135,8 +164,8 @@ TEST(GenerateCommand, WritesAPerformanceDumpInTheKnownForm) {
   ASSERT_EQ(RunCommand(line).exit_code, 0);
   std::ifstream file(folder / "perf.json");
   const nlohmann::json dump = nlohmann::json::parse(file);
-  for (const char* key : {"timestamp", "request_id", "commit_hash", "tag", "total_duration_ms", "steps", "denoise_steps_ms",
-                          "memory_checkpoints", "meta", "attention"}) {
+  for (const char* key : {"timestamp", "request_id", "commit_hash", "tag", "total_duration_ms", "steps",
+                          "denoise_steps_ms", "memory_checkpoints", "meta", "attention"}) {
     EXPECT_TRUE(dump.contains(key)) << key;
   }
   EXPECT_EQ(dump["denoise_steps_ms"].size(), 2u);

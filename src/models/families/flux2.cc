@@ -16,11 +16,11 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kPatch = 2;                          // latent pixels per token side
-constexpr int64_t kReferenceArea = 1024 * 1024;        // larger references are reduced to this
+constexpr int64_t kPatch = 2;                    // latent pixels per token side
+constexpr int64_t kReferenceArea = 1024 * 1024;  // larger references are reduced to this
 constexpr int64_t kSmallestReference = 64;
 constexpr int64_t kLargestAspect = 8;
-constexpr int64_t kReferenceIdStep = 10;               // the first rotary axis of reference k is 10 + 10 k
+constexpr int64_t kReferenceIdStep = 10;  // the first rotary axis of reference k is 10 + 10 k
 constexpr int64_t kLargestSide = 16384;
 
 int64_t TokensOf(const PictureSize& size, int64_t cell) { return (size.height / cell) * (size.width / cell); }
@@ -168,7 +168,8 @@ template <class Find>
 auto ParseComponent(const ModelFolder& folder, const std::string& name, Find find) {
   const auto entry = folder.component(name);
   if (!entry) {
-    throw Error(ErrorKind::kFormat, fmt::format("model '{}': model_index.json names no {}", Printable(folder.name()), name));
+    throw Error(ErrorKind::kFormat,
+                fmt::format("model '{}': model_index.json names no {}", Printable(folder.name()), name));
   }
   return find(entry->class_name).parse(folder.ComponentConfig(name));
 }
@@ -183,13 +184,15 @@ class Flux2Family final : public ModelFamily {
         scheduler_(FlowMatchEulerConfig::From(Config::FromFile(folder.path() / "scheduler" / "scheduler_config.json"))),
         distilled_(index_.Bool("is_distilled", false)),
         cell_(autoencoder_->spatial_factor() * kPatch) {
-    for (const int64_t tap : index_.Ints("text_encoder_out_layers", {9, 18, 27})) taps_.push_back(static_cast<int>(tap));
+    for (const int64_t tap : index_.Ints("text_encoder_out_layers", {9, 18, 27}))
+      taps_.push_back(static_cast<int>(tap));
     CheckConsistency();
   }
 
   GenerationDefaults Defaults() const override {
     GenerationDefaults defaults;
-    defaults.size = {index_.Int("default_height", 1024, 1, kLargestSide), index_.Int("default_width", 1024, 1, kLargestSide)};
+    defaults.size = {index_.Int("default_height", 1024, 1, kLargestSide),
+                     index_.Int("default_width", 1024, 1, kLargestSide)};
     defaults.steps = static_cast<int>(index_.Int("default_num_inference_steps", distilled_ ? 4 : 50, 1, 1000));
     defaults.guidance_scale = index_.Float("default_guidance_scale", distilled_ ? 1.0 : 4.0);
     defaults.max_sequence_length = index_.Int("max_sequence_length", 512, 1, 1 << 20);
@@ -228,8 +231,9 @@ class Flux2Family final : public ModelFamily {
                                                  picture.width, picture.height, kSmallestReference));
     }
     if (std::max(picture.height, picture.width) > kLargestAspect * std::min(picture.height, picture.width)) {
-      throw Error(ErrorKind::kUsage, fmt::format("reference picture of {}x{} pixels: one side is more than {} times the other",
-                                                 picture.width, picture.height, kLargestAspect));
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("reference picture of {}x{} pixels: one side is more than {} times the other",
+                              picture.width, picture.height, kLargestAspect));
     }
     const Picture reduced = ReduceToArea(picture);
     const PictureSize size{reduced.height / cell_ * cell_, reduced.width / cell_ * cell_};
@@ -291,22 +295,27 @@ class Flux2Family final : public ModelFamily {
   void CheckConsistency() const {
     const int64_t text_width = text_encoder_->hidden_size() * static_cast<int64_t>(taps_.size());
     if (text_width != transformer_.joint_attention_dim) {
-      throw Error(ErrorKind::kFormat,
-                  fmt::format("transformer/config.json: joint_attention_dim is {}, but {} taps of the text encoder's {} channels "
-                              "give {}", transformer_.joint_attention_dim, taps_.size(), text_encoder_->hidden_size(), text_width));
+      throw Error(
+          ErrorKind::kFormat,
+          fmt::format(
+              "transformer/config.json: joint_attention_dim is {}, but {} taps of the text encoder's {} channels "
+              "give {}",
+              transformer_.joint_attention_dim, taps_.size(), text_encoder_->hidden_size(), text_width));
     }
     for (const int tap : taps_) {
       if (tap < 0 || tap > text_encoder_->num_layers()) {
-        throw Error(ErrorKind::kFormat, fmt::format("model_index.json: text_encoder_out_layers has {}, but the text encoder has {} "
-                                                    "layers", tap, text_encoder_->num_layers()));
+        throw Error(ErrorKind::kFormat,
+                    fmt::format("model_index.json: text_encoder_out_layers has {}, but the text encoder has {} "
+                                "layers",
+                                tap, text_encoder_->num_layers()));
       }
     }
     const int64_t latent_width = autoencoder_->latent_channels() * kPatch * kPatch;
     if (latent_width != transformer_.in_channels || latent_width != transformer_.out_channels) {
       throw Error(ErrorKind::kFormat,
                   fmt::format("transformer/config.json: in_channels {} and out_channels {} must be 4 times the vae's "
-                              "latent_channels {}", transformer_.in_channels, transformer_.out_channels,
-                              autoencoder_->latent_channels()));
+                              "latent_channels {}",
+                              transformer_.in_channels, transformer_.out_channels, autoencoder_->latent_channels()));
     }
   }
 

@@ -8,7 +8,8 @@
 namespace tessera {
 namespace {
 
-// [h, w, 3] in -1..1 to bytes as diffusers' image processor does: (x / 2 + 0.5) clamped, times 255, rounded half to even.
+// [h, w, 3] in -1..1 to bytes as diffusers' image processor does: (x / 2 + 0.5) clamped, times 255, rounded half to
+// even.
 Picture ToPicture(const Tensor& pixels) {
   Picture picture{pixels.dim(0), pixels.dim(1), {}};
   picture.rgb.resize(static_cast<size_t>(pixels.numel()));

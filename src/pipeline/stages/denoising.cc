@@ -49,9 +49,11 @@ class Denoising final : public PictureStage {
     Tensor prediction = Tensor::Empty(picture.latents.shape(), DType::kF32);
     denoiser.Predict(picture.latents, picture.scheduler->timesteps()[static_cast<size_t>(step)], context, prediction);
     if (!AllFinite(prediction)) {
-      throw Error(ErrorKind::kUnsupported,
-                  fmt::format("denoising step {}: the transformer's prediction has values that are not finite; the weights "
-                              "may be damaged, or --dit-precision fp32 may be needed", step + 1));
+      throw Error(
+          ErrorKind::kUnsupported,
+          fmt::format("denoising step {}: the transformer's prediction has values that are not finite; the weights "
+                      "may be damaged, or --dit-precision fp32 may be needed",
+                      step + 1));
     }
     const bool keep = !run.request.save_latents.empty();
     if (keep && step == 0) picture.first_prediction = denoiser.RawPrediction();

@@ -29,7 +29,8 @@ void CheckText(const char* flag, const std::string& text) {
 // The type a component computes in: the asked one, else the checkpoint's where this machine has its instructions.
 DType ResolvePrecision(const ModelFolder& folder, const std::string& component, const std::optional<DType>& asked) {
   if (asked == DType::kF16) {
-    throw Error(ErrorKind::kUnsupported, fmt::format("fp16 arithmetic for {}: a CPU has none here; bf16 and fp32 work", component));
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("fp16 arithmetic for {}: a CPU has none here; bf16 and fp32 work", component));
   }
   if (asked) return *asked;
   const DType stored = folder.Weights(component).MainDType();
@@ -73,7 +74,8 @@ class InputValidation final : public Stage {
     run.job.steps = static_cast<int>(steps);
     run.job.guidance_scale = request.guidance_scale.value_or(defaults.guidance_scale);
     if (!std::isfinite(run.job.guidance_scale) || run.job.guidance_scale < 0) {
-      throw Error(ErrorKind::kUsage, fmt::format("--guidance-scale {}: must be a number of at least 0", run.job.guidance_scale));
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--guidance-scale {}: must be a number of at least 0", run.job.guidance_scale));
     }
     run.job.text_tokens = request.max_sequence_length.value_or(defaults.max_sequence_length);
     CheckRange("--max-sequence-length", run.job.text_tokens, 1, kMostTextTokens);
@@ -106,8 +108,9 @@ class InputValidation final : public Stage {
   static void NoteIgnored(const RunState& run) {
     if (run.guided()) return;
     if (run.request.negative_prompt && !run.request.negative_prompt->empty()) {
-      Log(LogLevel::kWarning, fmt::format("--negative-prompt has no effect: this job runs without guidance (guidance scale {})",
-                                          run.job.guidance_scale));
+      Log(LogLevel::kWarning,
+          fmt::format("--negative-prompt has no effect: this job runs without guidance (guidance scale {})",
+                      run.job.guidance_scale));
     }
     if (run.request.guidance_scale.value_or(1.0) > 1.0) {
       Log(LogLevel::kWarning, "--guidance-scale has no effect: the checkpoint is distilled and runs without guidance");

@@ -29,8 +29,8 @@ class TextEncoding final : public Stage {
     const TextTask task = run.family->TextTasks(prompt, run.job.text_tokens).front();
     auto ids = tokenizer_->Encode(task.text);
     if (static_cast<int64_t>(ids.size()) > run.job.text_tokens) {
-      Log(LogLevel::kWarning, fmt::format("prompt of {} tokens is cut to {} (--max-sequence-length)", ids.size(),
-                                          run.job.text_tokens));
+      Log(LogLevel::kWarning,
+          fmt::format("prompt of {} tokens is cut to {} (--max-sequence-length)", ids.size(), run.job.text_tokens));
     }
     CheckIds(ids, run.family->text_encoder().vocabulary_size());
     return PadRight(std::move(ids), run.job.text_tokens, padding_id_);

@@ -12,9 +12,7 @@
 namespace tessera {
 namespace {
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 PeakLoop LoopOf(PeakKind kind) {
   const Isa isa = ActiveIsa();
