@@ -36,7 +36,7 @@ GroupMoments PartMoments(const GroupNormRows& rows, int64_t groups, int64_t begi
   ChannelSums totals;
   std::fill_n(totals.sums.begin(), rows.channels, 0.0);
   std::fill_n(totals.squares.begin(), rows.channels, 0.0);
-  ActiveRowKernels().group_sums(rows, begin, end, totals.sums.data(), totals.squares.data());
+  ActiveRowKernels().group_sums(rows, begin, end, {totals.sums.data(), totals.squares.data()});
   GroupMoments moments;
   const auto count = static_cast<double>(end - begin);
   for (int64_t c = 0; c < rows.channels; ++c) {

@@ -84,11 +84,7 @@ void LayerNormRows(const NormRows& rows, int64_t begin, int64_t end) {
 
 // What storing as the type and loading again gives.
 inline Lanes RoundAs(float*, Lanes x) { return x; }
-inline Lanes RoundAs(Bf16*, Lanes x) {
-  Bf16 rounded[kLanes];
-  Store(rounded, x);
-  return Load(rounded);
-}
+inline Lanes RoundAs(Bf16*, Lanes x) { return RoundToBf16(x); }
 
 template <class T>
 inline float RmsFactor(const T* x, int64_t count, float eps) {
@@ -253,34 +249,54 @@ struct PixelRange {
   int64_t begin, end;
 };
 
-template <class T>
-void GroupSumsOf(const GroupNormRows& rows, T* type, PixelRange pixels, double* sums, double* squares) {
-  const auto add = [&](int64_t c, int64_t count, const auto& load, Lanes pivot) {
-    Lanes sum = Set(0), square = Set(0);
-    for (int64_t i = pixels.begin; i < pixels.end; ++i) {
-      const Lanes x = load(Row(rows.src, i, type) + c) - pivot;
-      sum = sum + x;
-      square = MulAdd(x, x, square);
+// Sums of kVectors registers of channels from `c` on; load(pixel's channels, vector) gives one of them.
+template <int kVectors, class T, class LoadAt>
+inline void AddSums(const GroupNormRows& rows, PixelRange pixels, int64_t c, const LoadAt& load, ChannelTotals totals) {
+  T* type = nullptr;
+  Lanes sums[kVectors], squares[kVectors], pivots[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    sums[v] = squares[v] = Set(0);
+    pivots[v] = load(rows.pivot + c, v);
+  }
+  for (int64_t i = pixels.begin; i < pixels.end; ++i) {
+    const T* pixel = Row(rows.src, i, type) + c;
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const Lanes x = load(pixel, v) - pivots[v];
+      sums[v] = sums[v] + x;
+      squares[v] = MulAdd(x, x, squares[v]);
     }
-    AddTo(sums + c, sum, count);
-    AddTo(squares + c, square, count);
-  };
-  ForLanes(
-      rows.channels,
-      [&](int64_t c) {
-        add(
-            c, kLanes, [](const T* x) { return Load(x); }, Load(rows.pivot + c));
-      },
-      [&](int64_t c, int64_t n) {
-        add(
-            c, n, [n](const T* x) { return Load(x, n); }, Load(rows.pivot + c, n));
-      });
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t at = c + v * kLanes, left = rows.channels - at < kLanes ? rows.channels - at : kLanes;
+    AddTo(totals.sums + at, sums[v], left);
+    AddTo(totals.squares + at, squares[v], left);
+  }
 }
 
-void GroupSums(const GroupNormRows& rows, int64_t begin, int64_t end, double* sums, double* squares) {
+template <class T>
+void GroupSumsOf(const GroupNormRows& rows, PixelRange pixels, ChannelTotals totals) {
+  constexpr int kWide = kLanes == 16 ? 8 : 4;  // as many registers as sums and squares leave room for
+  const auto load = [](const auto* p, int64_t v) { return Load(p + v * kLanes); };
+  int64_t c = 0;
+  for (; c + kWide * kLanes <= rows.channels; c += kWide * kLanes) AddSums<kWide, T>(rows, pixels, c, load, totals);
+  for (; c + kLanes <= rows.channels; c += kLanes) AddSums<1, T>(rows, pixels, c, load, totals);
+  const int64_t left = rows.channels - c;
+  if (left > 0)
+    AddSums<1, T>(
+        rows, pixels, c, [left](const auto* p, int64_t) { return Load(p, left); }, totals);
+}
+
+void GroupSums(const GroupNormRows& rows, int64_t begin, int64_t end, ChannelTotals totals) {
   for (int64_t i = begin; i < end; i += kPixelsPerPartialSum) {
     const int64_t next = i + kPixelsPerPartialSum < end ? i + kPixelsPerPartialSum : end;
-    WithType(rows.src.type, [&](auto* type) { GroupSumsOf(rows, type, {i, next}, sums, squares); });
+    const PixelRange pixels{i, next};
+    if (rows.src.type == Element::kF32) {
+      GroupSumsOf<float>(rows, pixels, totals);
+    } else {
+      GroupSumsOf<Bf16>(rows, pixels, totals);
+    }
   }
 }
 

@@ -54,6 +54,10 @@ struct GroupNormRows {
   bool silu = false;
 };
 
+struct ChannelTotals {
+  double *sums, *squares;  // [channels]
+};
+
 struct RowKernels {
   void (*layer_norm)(const NormRows& rows, int64_t begin, int64_t end);
   void (*rms_norm)(const NormRows& rows, int64_t begin, int64_t end);
@@ -61,8 +65,8 @@ struct RowKernels {
   void (*add)(const BinaryRows& rows, int64_t begin, int64_t end);
   void (*silu)(const BinaryRows& rows, int64_t begin, int64_t end);           // of a
   void (*silu_multiply)(const BinaryRows& rows, int64_t begin, int64_t end);  // silu(a) * b
-  // Adds to sums[channels] and squares[channels] those of (src - pivot) over pixels [begin, end).
-  void (*group_sums)(const GroupNormRows& rows, int64_t begin, int64_t end, double* sums, double* squares);
+  // Adds the sums and squares of (src - pivot) over pixels [begin, end) to the totals.
+  void (*group_sums)(const GroupNormRows& rows, int64_t begin, int64_t end, ChannelTotals totals);
   void (*group_norm)(const GroupNormRows& rows, int64_t begin, int64_t end);
 };
 
