@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kStretchWords = 384;  // a src panel of it stays in the first cache
 constexpr int64_t kMostOutputs = 256;   // packed weights of a stretch stay in the second cache
 constexpr int64_t kFewestBlockRows = 384;
-constexpr int64_t kMostSrcBytes = int64_t{64} << 20;  // packed src at once
+constexpr int64_t kMostSrcBytes = int64_t{80} << 20;  // packed src at once
 constexpr int64_t kItemsPerThread = 4;
 constexpr int64_t kFewestPackedWords = 1 << 14;  // below, a second thread costs more than it saves
 

@@ -75,7 +75,10 @@ void PackWeight(const GemmRows& weight, int64_t first_word, int64_t words, float
       for (int64_t word = 0; word < words; word += kLanes) {
         Lanes square[kLanes];
         for (int64_t i = 0; i < kLanes; ++i) {
-          square[i] = i < there ? RowOf(weight, output + i, type).Get(first_word + word) : Set(0);
+          const auto row = RowOf(weight, output + i, type);
+          square[i] = i < there ? row.Get(first_word + word) : Set(0);
+          // The same words of the next square below: short stretches of far rows, which the hardware does not foresee.
+          __builtin_prefetch(RowOf(weight, output + i + kLanes, type).words + first_word + word);
         }
         Transpose(square);
         for (int64_t i = 0; i < kLanes; ++i) Store(to + (word + i) * kOutputs, square[i]);
