@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
 JOBS ?= $(shell nproc)
-TEST_JOBS ?= 1
+TEST_JOBS ?= 2
 PREFIX ?= /usr/local
 release := build/release
 tessera := $(release)/tessera
