@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kSampledRows = 24;
 constexpr int kSequences = 4;  // of a varlen problem
-constexpr int kPeakRuns = 5;
+constexpr int kPeakRuns = 3;
 
 struct Job {
   AttentionProblem problem;

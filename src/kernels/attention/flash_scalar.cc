@@ -11,6 +11,7 @@ namespace {
 
 using Float4 = float __attribute__((vector_size(16)));
 using Int4 = int32_t __attribute__((vector_size(16)));
+using Bits4 = uint32_t __attribute__((vector_size(16)));
 
 uint32_t BitsOf(float x) {
   uint32_t bits;
@@ -109,12 +110,12 @@ struct ScalarLanes {
   }
 
  private:
-  static Int4 BitsOfLanes(Vector x) {
-    Int4 bits;
+  static Bits4 BitsOfLanes(Vector x) {
+    Bits4 bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
   }
-  static Vector FromBits(Int4 bits) {
+  static Vector FromBits(Bits4 bits) {
     Vector x;
     memcpy(&x, &bits, sizeof x);
     return x;
