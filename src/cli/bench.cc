@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/bench_attention.h"
+#include "cli/bench_layers.h"
 #include "cli/bench_machine.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -26,11 +27,21 @@ constexpr Flag kAttentionFlags[] = {
      "", "LINE"},
     {"backend", FlagKind::kStrings, "backends to measure", "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
 };
+constexpr Flag kLayerFlags[] = {
+    {"problem", FlagKind::kStrings,
+     "problem lines, also as bare words: \"1536x3072x9216 bf16\", \"128x128x512 512 k3 f32\"", "", "those of klein-4B",
+     "", "LINE"},
+};
+constexpr FlagGroup kLayerGroups[] = {{"What", kLayerFlags}, {"How", kSharedFlags}};
 constexpr FlagGroup kSharedGroups[] = {{"Flags", kSharedFlags}};
 constexpr FlagGroup kAttentionGroups[] = {{"What", kAttentionFlags}, {"How", kSharedFlags}};
 constexpr FlagTable kMachineTable{"tessera bench machine", "arithmetic peaks and memory bandwidth", kSharedGroups};
 constexpr FlagTable kAttentionTable{"tessera bench attention", "time and check attention backends", kAttentionGroups,
                                     "problem"};
+constexpr FlagTable kLinearTable{"tessera bench linear", "linear layers of klein-4B as shares of oneDNN's own products",
+                                 kLayerGroups, "problem"};
+constexpr FlagTable kConvolutionTable{
+    "tessera bench convolution", "the autoencoder's convolutions as shares of oneDNN's own", kLayerGroups, "problem"};
 
 BenchFormat FormatOf(const FlagValues& values) { return values.Bool("json") ? BenchFormat::kJson : BenchFormat::kText; }
 
@@ -52,12 +63,22 @@ int RunAttention(const FlagValues& values) {
   return BenchAttention(options);
 }
 
+BenchLayersOptions LayersOptions(const FlagValues& values) {
+  return {values.Has("problem") ? values.Strings("problem") : std::vector<std::string>{},
+          static_cast<int>(values.Int("runs")), FormatOf(values)};
+}
+int RunLinear(const FlagValues& values) { return BenchLinear(LayersOptions(values)); }
+int RunConvolution(const FlagValues& values) { return BenchConvolution(LayersOptions(values)); }
+
 struct Subject {
   const char* name;
   const FlagTable& table;
   int (*run)(const FlagValues&);
 };
-constexpr Subject kSubjects[] = {{"machine", kMachineTable, RunMachine}, {"attention", kAttentionTable, RunAttention}};
+constexpr Subject kSubjects[] = {{"machine", kMachineTable, RunMachine},
+                                 {"attention", kAttentionTable, RunAttention},
+                                 {"linear", kLinearTable, RunLinear},
+                                 {"convolution", kConvolutionTable, RunConvolution}};
 
 std::string Usage() {
   std::string text = "usage: tessera bench SUBJECT [FLAGS]\n\n";
@@ -83,8 +104,9 @@ int BenchCommand(Arguments arguments) {
     SetThreads(static_cast<int>(values.Int("threads", 0)));
     return subject.run(values);
   }
-  throw Error(ErrorKind::kUsage, fmt::format("bench {}: unknown; machine and attention can be measured",
-                                             arguments.empty() ? "" : Printable(arguments[0])));
+  throw Error(ErrorKind::kUsage,
+              fmt::format("bench {}: unknown; machine, attention, linear and convolution can be measured",
+                          arguments.empty() ? "" : Printable(arguments[0])));
 }
 
 }  // namespace tessera
