@@ -18,8 +18,15 @@ constexpr Flag kFlags[] = {
     {"like", FlagKind::kString, "whose size: flux2-klein-4b, flux2-klein-9b, flux2-klein-tiny", "flux2-klein-4b", "",
      "", "NAME"},
     {"output", FlagKind::kStrings, "the new folder", "", "", "", "FOLDER"},
-    {"dtype", FlagKind::kChoice, "type of the weights", "bf16", "", "bf16|fp32"},
+    {"dtype", FlagKind::kChoice, "type of the weights", "bf16", "", "bf16|fp16|fp32"},
     {"seed", FlagKind::kInt, "seed of the weights", "0", "", "", "", "", 0, 9007199254740992.0},
+    {"double-blocks", FlagKind::kInt, "double-stream blocks of the transformer", "", "the model's own", "", "", "", 1,
+     100},
+    {"single-blocks", FlagKind::kInt, "single-stream blocks of the transformer", "", "the model's own", "", "", "", 1,
+     100},
+    {"text-layers", FlagKind::kInt, "layers of the text encoder; Qwen3 has 36, pictures need those up to the last tap",
+     "", "one more than the last tap: 28", "", "", "", 1, 100},
+    {"shard-bytes", FlagKind::kInt, "largest weight file", "5368709120", "", "", "", "", 4096, 1e15},
     {"threads", FlagKind::kInt, "threads", "", "all cores", "", "", "", 1, 4096},
 };
 constexpr FlagGroup kGroups[] = {{"Flags", kFlags}};
@@ -35,6 +42,18 @@ const KleinSize& FindSize(const std::string& name) {
   throw Error(ErrorKind::kUsage, fmt::format("--like {}: unknown; known: {}", Printable(name), Join(known, ", ")));
 }
 
+KleinSize SizeOf(const FlagValues& values) {
+  KleinSize size = FindSize(values.String("like"));
+  size.double_blocks = values.Int("double-blocks", size.double_blocks);
+  size.single_blocks = values.Int("single-blocks", size.single_blocks);
+  size.text_layers = values.Int("text-layers", size.text_taps.back() + 1);
+  if (size.text_layers < size.text_taps.back()) {
+    throw Error(ErrorKind::kUsage, fmt::format("--text-layers {}: too few, {} reads the output of layer {}",
+                                               size.text_layers, size.name, size.text_taps.back()));
+  }
+  return size;
+}
+
 }  // namespace
 
 int MakeRandomModelCommand(Arguments arguments) {
@@ -47,8 +66,8 @@ int MakeRandomModelCommand(Arguments arguments) {
   if (!values.Has("output") || values.Strings("output").size() != 1) {
     throw Error(ErrorKind::kUsage, "--output: give one folder to write the model to");
   }
-  const RandomModel model{FindSize(values.String("like")), *ParseDType(values.String("dtype")),
-                          static_cast<uint64_t>(values.Int("seed"))};
+  const RandomModel model{SizeOf(values), *ParseDType(values.String("dtype")),
+                          static_cast<uint64_t>(values.Int("seed")), static_cast<size_t>(values.Int("shard-bytes"))};
   const std::string folder = values.Strings("output").front();
   Log(LogLevel::kInfo,
       fmt::format("writing {} to {}", FormatBytes(static_cast<double>(WeightBytes(model))), Printable(folder)));
