@@ -19,7 +19,7 @@ void SetThreads(int threads) {
 
 int Threads() noexcept { return omp_get_max_threads(); }
 
-void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) noexcept {
+void ParallelFor(int64_t count, int64_t grain, LoopBody<int64_t, int64_t> body) noexcept {
   const int64_t parts = std::min<int64_t>(Threads(), count / std::max<int64_t>(grain, 1));
   if (parts <= 1 || omp_in_parallel()) {
     if (count > 0) body(0, count);
@@ -29,7 +29,7 @@ void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t,
   for (int64_t part = 0; part < parts; ++part) body(count * part / parts, count * (part + 1) / parts);
 }
 
-void ParallelItems(int64_t count, const std::function<void(int64_t, int)>& body) noexcept {
+void ParallelItems(int64_t count, LoopBody<int64_t, int> body) noexcept {
   if (omp_in_parallel()) {
     for (int64_t item = 0; item < count; ++item) body(item, omp_get_thread_num());
     return;

@@ -44,7 +44,7 @@ int Threads() noexcept {
   return threads > 0 ? threads : AvailableThreads();
 }
 
-void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) noexcept {
+void ParallelFor(int64_t count, int64_t grain, LoopBody<int64_t, int64_t> body) noexcept {
   const int64_t parts = std::min<int64_t>(Threads(), count / std::max<int64_t>(grain, 1));
   if (parts <= 1 || thread_in_loop >= 0) {
     if (count > 0) body(0, count);
@@ -53,7 +53,7 @@ void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t,
   OnThreads(static_cast<int>(parts), [&](int part) { body(count * part / parts, count * (part + 1) / parts); });
 }
 
-void ParallelItems(int64_t count, const std::function<void(int64_t, int)>& body) noexcept {
+void ParallelItems(int64_t count, LoopBody<int64_t, int> body) noexcept {
   if (thread_in_loop >= 0) {
     for (int64_t item = 0; item < count; ++item) body(item, thread_in_loop);
     return;
