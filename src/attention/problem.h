@@ -39,11 +39,11 @@ struct AttentionProblem {
   int64_t q_len = 0;  // with kMaskVarlen: the total over all sequences
   int64_t kv_len = 0;
   MaskFeatures mask = kMaskNone;
-  std::optional<float> scale;  // absent: 1 / sqrt(head_dim)
+  std::optional<float> scale = std::nullopt;  // absent: 1 / sqrt(head_dim)
   bool needs_lse = false;
   bool has_gate = false;  // the checkpoint brings the gate of video sparse attention
   AttentionRole role = AttentionRole::kSelf;
-  std::optional<VideoGrid> grid;
+  std::optional<VideoGrid> grid = std::nullopt;
   int step = -1, layer = -1;  // -1: any
 
   float softmax_scale() const noexcept;  // `scale`, or 1 / sqrt(head_dim)
