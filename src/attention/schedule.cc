@@ -39,9 +39,10 @@ std::vector<std::string> ParseBackendNames(const std::string& names) {
 std::string AttentionSite::ToString() const { return fmt::format("{}.{}.{}", component, Name(role), layer); }
 
 AttentionSchedule AttentionSchedule::FromBackendNames(const std::string& names, ChoiceSource source,
-                                                      Fidelity auto_fidelity) {
-  AttentionRequest bound{ParseBackendNames(names), source, auto_fidelity, {}};
-  AttentionRequest preferred = bound;
+                                                      Fidelity auto_fidelity, const Options& options) {
+  AttentionRequest preferred{ParseBackendNames(names), source, auto_fidelity, {}};
+  AttentionRequest bound = preferred;
+  bound.options = options;
   preferred.names.emplace_back("auto");
   AttentionSchedule schedule;
   for (const std::string_view denoiser : kDenoisers) {

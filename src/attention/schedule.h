@@ -32,9 +32,10 @@ class AttentionSchedule {
   // The one-line schedule: `names` (comma separated) binds self and joint attention of the denoising transformer; its
   // other sites take the first of the names that can serve, else the fastest exact backend, as all other components do.
   // Throws Error{kUsage} for unknown names.
+  // `options` go to the named backend of those sites.
   // `auto_fidelity` is what "auto" among the names may take.
   static AttentionSchedule FromBackendNames(const std::string& names, ChoiceSource source,
-                                            Fidelity auto_fidelity = Fidelity::kExact);
+                                            Fidelity auto_fidelity = Fidelity::kExact, const Options& options = {});
 
   // Rules apply by precedence of their request's source, then in the order they were added.
   void Add(ScheduleRule rule);

@@ -21,7 +21,7 @@ int ExplainCommand(Arguments arguments) {
   GenerateRequest request = MakeRequest(values);
   if (request.prompts.empty()) request.prompts = {""};
   const auto run = PrepareRun(request);
-  const auto schedule = AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
+  const auto schedule = ScheduleOf(request);
   const auto selected = SelectSites(AllSites(*run), run->attention.device(), schedule);
   const std::string text =
       values.Bool("json") ? SelectionsToJson(selected).dump(2) + "\n" : PrintSelections(selected, ReportFormat::kText);

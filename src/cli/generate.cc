@@ -14,7 +14,7 @@ namespace tessera {
 namespace {
 
 std::vector<SelectedSite> Selected(const RunState& run) {
-  const auto schedule = AttentionSchedule::FromBackendNames(run.request.attention_backend, ChoiceSource::kCommandLine);
+  const auto schedule = ScheduleOf(run.request);
   return SelectSites(AllSites(run), run.attention.device(), schedule);
 }
 

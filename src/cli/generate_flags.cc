@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/backend_options.h"
 #include "media/generation_text.h"
 #include "media/picture.h"
 #include "parallel/parallel_for.h"
@@ -143,14 +144,6 @@ void RefuseParallelism(const FlagValues& values) {
   }
 }
 
-void RefuseBackendOptions(const FlagValues& values) {
-  if (!values.Has("attention-backend-config") || values.String("attention-backend-config").empty()) return;
-  throw Error(ErrorKind::kUnsupported,
-              fmt::format("--attention-backend-config {}: the backends of this version (fa, torch_sdpa) "
-                          "have no options",
-                          Printable(values.String("attention-backend-config"))));
-}
-
 void ReadJob(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("prompt")) request.prompts = values.Strings("prompt");
   if (values.Has("prompt-path")) {
@@ -186,6 +179,8 @@ std::optional<bool> KeptBy(const FlagValues& values, std::string_view flag) {
 
 void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   request.attention_backend = values.String("attention-backend");
+  const std::string& options = values.String("attention-backend-config");
+  if (!options.empty()) request.attention_options = ParseBackendOptions(options);
   request.precisions.dit = PrecisionOf(values.String("dit-precision"));
   request.precisions.vae = PrecisionOf(values.String("vae-precision"));
   if (values.Has("text-encoder-precisions")) {
@@ -267,7 +262,6 @@ void ApplyEngineFlags(const FlagValues& values) {
 
 GenerateRequest MakeRequest(const FlagValues& values) {
   RefuseParallelism(values);
-  RefuseBackendOptions(values);
   NoteFlagsWithoutEffect(values);
   GenerateRequest request;
   request.model_path = values.String("model-path");

@@ -140,10 +140,14 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
 
 }  // namespace
 
+AttentionSchedule ScheduleOf(const GenerateRequest& request) {
+  return AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine, Fidelity::kExact,
+                                             request.attention_options);
+}
+
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   ModelFolder folder = ModelFolder::Open(request.model_path, request.revision);
-  AttentionSchedule schedule =
-      AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine);
+  AttentionSchedule schedule = ScheduleOf(request);
   auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), std::move(schedule));
   run->family = OpenModelFamily(run->folder);
   RunStage(*run, *InputValidationStage());

@@ -14,6 +14,9 @@ struct GenerateResult {
   Report report;
 };
 
+// What --attention-backend and its options ask for.
+AttentionSchedule ScheduleOf(const GenerateRequest& request);
+
 // A run after InputValidation: everything is resolved and checked, nothing heavy is loaded. Throws Error.
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request);
 

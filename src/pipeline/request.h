@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/backend.h"
 #include "tensor/dtype.h"
 
 namespace tessera {
@@ -44,6 +45,7 @@ struct GenerateRequest {
   Precisions precisions;
   KeepLoaded keep_loaded;
   std::string attention_backend = "auto";
+  Options attention_options;
   Tiling vae_tiling = Tiling::kAuto;
   int64_t vae_tile_size = 512;  // pixels, when tiling
   int64_t warmup_steps = 0;     // 0: no warm-up
