@@ -12,9 +12,15 @@ for target in "$folder"/fuzz_*; do
   echo "== $name"
   inputs=("$corpus")
   [ -d "$seeds" ] && inputs+=("$seeds")
-  "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 "${inputs[@]}" 2>&1 |
-    grep -E 'ERROR|SUMMARY|Test unit|number_of_executed_units|new_units_added' || true
-  [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "$name failed" >&2; exit 1; }
+  status=0
+  "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 "${inputs[@]}" \
+    >"$folder/$name.log" 2>&1 || status=$?
+  grep -E 'number_of_executed_units|new_units_added' "$folder/$name.log" || true
+  if [ "$status" -ne 0 ]; then
+    grep -E 'ERROR|SUMMARY|Test unit' "$folder/$name.log" || tail -5 "$folder/$name.log"
+    echo "$name failed; the log is $folder/$name.log" >&2
+    exit 1
+  fi
   ran=$((ran + 1))
 done
 [ "$ran" -gt 0 ] || { echo "no fuzz targets in $folder" >&2; exit 1; }
