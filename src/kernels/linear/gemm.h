@@ -1,4 +1,4 @@
-// Matrix products on the CPU through oneDNN: weights in place in their [out, in] order.
+// Matrix products on the CPU: packed tiles per instruction set, weights read from their [out, in] order.
 #pragma once
 #include <cstdint>
 
@@ -7,10 +7,10 @@
 
 namespace tessera {
 
-// dst[rows, out] = src[rows, in] * weight[out, in]^T (+ bias[out], f32, may be undefined). src f32|bf16|, weight
-// f32|bf16|f16, dst f32|bf16, all contiguous; f32 accumulation. Where src and weight types differ, or bf16 dot products
-// do not pay on this machine (Bf16DotPays), both are widened into `workspace` in slices of output rows, never whole
-// models. Primitives are cached by shape. Same bytes for any number of threads.
+// dst[rows, out] = src[rows, in] * weight[out, in]^T (+ bias[out], f32, may be undefined). src f32|bf16, weight
+// f32|bf16|f16, dst f32|bf16, all contiguous, any alignment; f32 accumulation. bf16 by bf16 multiplies pairs where that
+// pays (Bf16DotPays); everything else is widened to f32 while a stretch of it is packed into `workspace`, never whole
+// models. Up to four rows are multiplied without packing. Same bytes for any number of threads.
 void Gemm(const Tensor& src, const Tensor& weight, const Tensor& bias, Tensor& dst, Workspace& workspace) noexcept;
 size_t GemmWorkspaceBytes(int64_t rows, int64_t in, int64_t out, DType src, DType weight) noexcept;
 
