@@ -205,20 +205,37 @@ std::string Setting(const GenerationText& text, const std::string& flag) {
   return found == text.more.end() ? "" : found->second;
 }
 
+[[noreturn]] void RefuseSetting(const GenerationText& text, const std::string& flag, std::string_view works) {
+  throw Error(ErrorKind::kFormat, fmt::format("--from-image: the picture's '{}' is '{}'; {} would work", flag,
+                                              Printable(Setting(text, flag), 60), works));
+}
+
+DType PrecisionSetting(const GenerationText& text, const std::string& flag) {
+  const auto precision = PrecisionOf(Setting(text, flag));
+  const bool known = precision == DType::kF32 || precision == DType::kBF16 || precision == DType::kF16;
+  if (!known) RefuseSetting(text, flag, "fp32, fp16 or bf16");
+  return *precision;
+}
+
+int64_t WholeSetting(const GenerationText& text, const std::string& flag) {
+  const auto value = ParseInt(Setting(text, flag));
+  if (!value) RefuseSetting(text, flag, "a whole number");
+  return *value;
+}
+
 void FillEngineFromPicture(const FlagValues& values, const GenerationText& text, GenerateRequest& request) {
   const auto open = [&](const char* flag) {
     return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
   };
-  if (open("max-sequence-length")) request.max_sequence_length = ParseInt(Setting(text, "max-sequence-length"));
+  if (open("max-sequence-length")) request.max_sequence_length = WholeSetting(text, "max-sequence-length");
   if (open("image-path")) request.image_paths = Split(Setting(text, "image-path"), '\n');
   if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
-  if (open("dit-precision")) request.precisions.dit = PrecisionOf(Setting(text, "dit-precision"));
-  if (open("vae-precision")) request.precisions.vae = PrecisionOf(Setting(text, "vae-precision"));
+  if (open("dit-precision")) request.precisions.dit = PrecisionSetting(text, "dit-precision");
+  if (open("vae-precision")) request.precisions.vae = PrecisionSetting(text, "vae-precision");
   if (open("text-encoder-precisions"))
-    request.precisions.text_encoder = PrecisionOf(Setting(text, "text-encoder-precisions"));
+    request.precisions.text_encoder = PrecisionSetting(text, "text-encoder-precisions");
   if (open("vae-tiling")) request.vae_tiling = Setting(text, "vae-tiling") == "true" ? Tiling::kOn : Tiling::kOff;
-  if (open("vae-tile-size"))
-    request.vae_tile_size = ParseInt(Setting(text, "vae-tile-size")).value_or(request.vae_tile_size);
+  if (open("vae-tile-size")) request.vae_tile_size = WholeSetting(text, "vae-tile-size");
 }
 
 // What the flags leave open comes from the picture.

@@ -29,6 +29,9 @@ void InstallInterruptHandlers() {
   action.sa_handler = EndProcess;
   sigemptyset(&action.sa_mask);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  // Then write() fails with a reason and the error path cleans up.
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 }  // namespace tessera

@@ -60,7 +60,7 @@ int Main(const std::vector<std::string>& arguments) {
   }
   const Command& command = FindCommand(arguments[0]);
   const int code = command.run(Arguments(arguments).subspan(1));
-  if (std::fflush(stdout) != 0) throw Error(ErrorKind::kIo, "cannot write to standard output");
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error(ErrorKind::kIo, "cannot write to standard output");
   return code;
 }
 

@@ -32,6 +32,7 @@ class TextEncoderSpec {
   virtual int64_t hidden_size() const = 0;
   virtual int64_t vocabulary_size() const = 0;
   virtual int num_layers() const = 0;
+  virtual int64_t most_tokens() const = 0;  // positions the model was made for
   virtual std::vector<SiteProblem> Sites(const TextEncoderJob& job) const = 0;
   virtual Cost CostOf(const TextEncoderJob& job) const = 0;
   // Bytes of the tensors Load keeps (layers up to the last tap), as they lie in the checkpoint.

@@ -119,6 +119,15 @@ void WarmUp(const GenerateRequest& request) {
   RunPictureStages(*run, picture);
 }
 
+// Opens every file of the run for a moment: a name that cannot be written shows before the work and not after it.
+void TryFiles(const GenerateRequest& request, const std::vector<OutputFile>& files) {
+  CheckOutputFolder(request.output_path);
+  for (const OutputFile& file : files) AtomicFile attempt(file.path);
+  for (const std::string& path : {request.perf_dump_path, request.save_latents}) {
+    if (!path.empty()) AtomicFile attempt(path);
+  }
+}
+
 std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector<OutputFile>& files) {
   const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
   std::vector<std::filesystem::path> written;
@@ -158,7 +167,7 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
 GenerateResult Generate(RunState& run) {
   const std::vector<OutputFile> files = OutputFiles(run.request);
   CheckMemory(run, PlanResources(run));
-  CheckOutputFolder(run.request.output_path);
+  TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request);
   const double begin = SecondsNow();
   RunStage(run, *TextEncodingStage());

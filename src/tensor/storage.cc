@@ -52,7 +52,8 @@ std::shared_ptr<std::byte> AllocateAligned(size_t bytes) {
 }
 
 MappedFile MapFile(const std::filesystem::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a named pipe without a writer would otherwise block the open.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (file.fd() < 0) ThrowIo(path, "open");
   struct stat status {};
   if (::fstat(file.fd(), &status) != 0) ThrowIo(path, "read the size of");

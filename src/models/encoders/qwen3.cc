@@ -26,6 +26,7 @@ constexpr std::array<std::string_view, 3> kHeads = {"lm_head.weight", "language_
 struct Qwen3Config {
   int64_t hidden_size = 4096, intermediate_size = 22016, vocabulary_size = 151936;
   int64_t layers = 32, heads = 32, kv_heads = 32, head_dim = 128;
+  int64_t most_tokens = 32768;
   float eps = 1e-6f;
   double rope_theta = 10000;
   LinearShape::Bias attention_bias = LinearShape::Bias::kNone;
@@ -94,7 +95,11 @@ Qwen3Config ReadConfig(const Config& config) {
   // An explicit null means hidden_size / heads, an absent key the class default.
   const bool is_null = config.json().contains("head_dim") && config.json()["head_dim"].is_null();
   sizes.head_dim = config.Int("head_dim", is_null ? sizes.hidden_size / sizes.heads : sizes.head_dim, 1, 4096);
+  sizes.most_tokens = config.Int("max_position_embeddings", sizes.most_tokens, 1, int64_t{1} << 31);
   sizes.eps = static_cast<float>(config.Float("rms_norm_eps", 1e-6));
+  if (!(sizes.eps >= 0)) {
+    throw Error(ErrorKind::kFormat, fmt::format("{}: rms_norm_eps {} must not be negative", config.file(), sizes.eps));
+  }
   sizes.rope_theta = ReadRopeTheta(config);
   if (config.Bool("attention_bias", false)) sizes.attention_bias = LinearShape::Bias::kRequired;
   CheckSizes(sizes, config.file());
@@ -311,6 +316,7 @@ class Qwen3Spec final : public TextEncoderSpec {
   int64_t hidden_size() const override { return sizes_.hidden_size; }
   int64_t vocabulary_size() const override { return sizes_.vocabulary_size; }
   int num_layers() const override { return static_cast<int>(sizes_.layers); }
+  int64_t most_tokens() const override { return sizes_.most_tokens; }
 
   std::vector<SiteProblem> Sites(const TextEncoderJob& job) const override {
     CheckJob(job);

@@ -1,5 +1,6 @@
 // FLUX.2 klein (distilled and base): Qwen3 prompts, patchified batch-normed latents, reference pictures as extra tokens
 // (specification sections 2.2 to 2.5; diffusers' Flux2KleinPipeline).
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -171,7 +172,21 @@ auto ParseComponent(const ModelFolder& folder, const std::string& name, Find fin
     throw Error(ErrorKind::kFormat,
                 fmt::format("model '{}': model_index.json names no {}", Printable(folder.name()), name));
   }
-  return find(entry->class_name).parse(folder.ComponentConfig(name));
+  const auto& architecture = find(entry->class_name);
+  const Config config = folder.ComponentConfig(name);
+  const std::string own = config.String("_class_name", entry->class_name);
+  if (own == entry->class_name) return architecture.parse(config);
+  throw Error(ErrorKind::kFormat, fmt::format("{}: class '{}' contradicts model_index.json, which says {}",
+                                              config.file(), Printable(own), entry->class_name));
+}
+
+// Components with one implementation: model_index.json must name a class that it stands for.
+void RequireClass(const ModelFolder& folder, const std::string& name, const std::vector<std::string>& known) {
+  const std::string class_name = folder.component(name).value_or(ComponentEntry{}).class_name;
+  if (std::find(known.begin(), known.end(), class_name) != known.end()) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("model '{}': {} class '{}' is not supported; supported: {}", Printable(folder.name()), name,
+                          Printable(class_name), Join(known, ", ")));
 }
 
 class Flux2Family final : public ModelFamily {
@@ -186,6 +201,9 @@ class Flux2Family final : public ModelFamily {
         cell_(autoencoder_->spatial_factor() * kPatch) {
     for (const int64_t tap : index_.Ints("text_encoder_out_layers", {9, 18, 27}))
       taps_.push_back(static_cast<int>(tap));
+    RequireClass(folder, "transformer", {"Flux2Transformer2DModel"});
+    RequireClass(folder, "scheduler", {"FlowMatchEulerDiscreteScheduler"});
+    RequireClass(folder, "tokenizer", {"Qwen2TokenizerFast", "Qwen2Tokenizer"});
     CheckConsistency();
   }
 

@@ -78,7 +78,8 @@ class InputValidation final : public Stage {
                   fmt::format("--guidance-scale {}: must be a number of at least 0", run.job.guidance_scale));
     }
     run.job.text_tokens = request.max_sequence_length.value_or(defaults.max_sequence_length);
-    CheckRange("--max-sequence-length", run.job.text_tokens, 1, kMostTextTokens);
+    CheckRange("--max-sequence-length", run.job.text_tokens, 1,
+               std::min(kMostTextTokens, run.family->text_encoder().most_tokens()));
   }
 
   static void ReadReferences(RunState& run) {
