@@ -177,10 +177,15 @@ std::optional<bool> KeptBy(const FlagValues& values, std::string_view flag) {
   return !values.Bool(flag);
 }
 
+void SetBackendOptions(const std::string& text, GenerateRequest& request) {
+  if (text.empty()) return;
+  request.attention_options = ParseBackendOptions(text);
+  request.attention_options_text = text;
+}
+
 void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   request.attention_backend = values.String("attention-backend");
-  const std::string& options = values.String("attention-backend-config");
-  if (!options.empty()) request.attention_options = ParseBackendOptions(options);
+  SetBackendOptions(values.String("attention-backend-config"), request);
   request.precisions.dit = PrecisionOf(values.String("dit-precision"));
   request.precisions.vae = PrecisionOf(values.String("vae-precision"));
   if (values.Has("text-encoder-precisions")) {
@@ -230,6 +235,7 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("max-sequence-length")) request.max_sequence_length = WholeSetting(text, "max-sequence-length");
   if (open("image-path")) request.image_paths = Split(Setting(text, "image-path"), '\n');
   if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
+  if (open("attention-backend-config")) SetBackendOptions(Setting(text, "attention-backend-config"), request);
   if (open("dit-precision")) request.precisions.dit = PrecisionSetting(text, "dit-precision");
   if (open("vae-precision")) request.precisions.vae = PrecisionSetting(text, "vae-precision");
   if (open("text-encoder-precisions"))

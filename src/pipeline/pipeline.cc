@@ -44,6 +44,9 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
       {"max-sequence-length", std::to_string(run.job.text_tokens)},
       {"attention", run.report.AttentionSummary()}};
   if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
+  if (!run.request.attention_options_text.empty()) {
+    settings["attention-backend-config"] = run.request.attention_options_text;
+  }
   if (run.request.vae_tiling != Tiling::kAuto) {
     settings["vae-tiling"] = run.request.vae_tiling == Tiling::kOn ? "true" : "false";
     settings["vae-tile-size"] = std::to_string(run.request.vae_tile_size);

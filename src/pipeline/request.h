@@ -46,6 +46,7 @@ struct GenerateRequest {
   KeepLoaded keep_loaded;
   std::string attention_backend = "auto";
   Options attention_options;
+  std::string attention_options_text;  // as it was given, kept in the picture
   Tiling vae_tiling = Tiling::kAuto;
   int64_t vae_tile_size = 512;  // pixels, when tiling
   int64_t warmup_steps = 0;     // 0: no warm-up

@@ -147,7 +147,8 @@ TEST(GenerateCommand, RepeatsAPictureFromItsOwnText) {
   const TemporaryFolder folder;
   for (const char* name : {"a.png", "a.webp"}) {
     auto line = SmallJob(folder, name);
-    line.insert(line.end(), {"--seed", "77", "--output-compression", "95"});
+    line.insert(line.end(), {"--seed", "77", "--output-compression", "95", "--attention-backend", "fa",
+                             "--attention-backend-config", "arithmetic=f32"});
     ASSERT_EQ(RunCommand(line).exit_code, 0);
     const std::string again = std::string("again_") + name;
     const CommandResult result = RunCommand({TESSERA_BINARY, "generate", "--from-image", folder / name, "--output-path",
