@@ -123,6 +123,10 @@ AttentionCall::AttentionCall(const std::string& line, double query_factor)
 
 void AttentionCall::Run(const Variant& variant) {
   problem.needs_lse = true;
+  Run(*MakeFlashPlan(problem, variant.isa, variant.arithmetic));
+}
+
+void AttentionCall::Run(AttentionPlan& plan) {
   out = Rows(problem.dtype, problem.batch, problem.q_len, problem.heads, problem.head_dim);
   const auto view = [](Rows& rows) {
     const auto from = rows.View();
@@ -139,11 +143,10 @@ void AttentionCall::Run(const Variant& variant) {
                  .cu_seqlens_k = cu_seqlens_k,
                  .gate = {},
                  .blocks = blocks};
-  const auto plan = MakeFlashPlan(problem, variant.isa, variant.arithmetic);
-  const size_t bytes = plan->workspace_bytes();
+  const size_t bytes = plan.workspace_bytes();
   const auto workspace = AllocateAligned(bytes);
   std::memset(workspace.get(), 0xFF, bytes);  // NaN in every format
-  plan->Run(io, {workspace.get(), bytes});
+  plan.Run(io, {workspace.get(), bytes});
 }
 
 Answer AttentionCall::Solve(const Visibility& visible) const {

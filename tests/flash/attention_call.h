@@ -62,6 +62,8 @@ class AttentionCall {
 
   // Runs a fresh plan; `out` and `lse` hold the result.
   void Run(const Variant& variant);
+  // `plan` was made for the problem with needs_lse.
+  void Run(AttentionPlan& plan);
   // The last run against the answer; NaN when a query that should give 0 and -inf does not.
   Errors Compare(const Answer& answer) const;
   Answer Solve(const Visibility& visible) const;

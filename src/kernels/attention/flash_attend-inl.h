@@ -14,6 +14,33 @@ constexpr float kLeastExponent = -100.0f;   // smaller powers count as 0, which 
 constexpr float kNoReference = -3e38f;      // finite, so that hidden scores give exp2(-inf)
 constexpr float kMostAhead = 8.0f;          // the reference is raised when a score is ahead of it by more
 
+// 2^t; A::kExp2 holds the polynomial's coefficients.
+template <class A>
+[[gnu::always_inline]] inline typename A::Lanes::Vector Exp2(typename A::Lanes::Vector t) {
+  using Lanes = typename A::Lanes;
+  using Vector = typename Lanes::Vector;
+  const Vector shifted = Lanes::Add(t, Lanes::Set(kRoundShift));
+  const Vector fraction = Lanes::Sub(t, Lanes::Sub(shifted, Lanes::Set(kRoundShift)));
+  constexpr int kDegree = sizeof A::kExp2 / sizeof A::kExp2[0] - 1;
+  Vector power = Lanes::Set(A::kExp2[kDegree]);
+#pragma GCC unroll 8
+  for (int i = kDegree - 1; i >= 0; --i) power = Lanes::MulAdd(power, fraction, Lanes::Set(A::kExp2[i]));
+  return Lanes::ScaleByPower(power, shifted, t, kLeastExponent);
+}
+
+// Bits of the queries that see `key` of the panel.
+inline uint64_t QueriesSeeing(const FlashVisit& visit, int key) {
+  if ((visit.keys >> key & 1) == 0) return 0;
+  const int first = key - visit.diagonal;
+  if (first >= kFlashBlock) return 0;
+  return first <= 0 ? visit.queries : visit.queries & kAllLanes << first;
+}
+
+// Whether a key of the panel is hidden from any query.
+inline bool Hides(const FlashVisit& visit) {
+  return visit.keys != kAllLanes || visit.queries != kAllLanes || visit.diagonal < kFlashBlock - 1;
+}
+
 template <class A>
 struct Flash {
   using Lanes = typename A::Lanes;
@@ -42,23 +69,13 @@ struct Flash {
     int row;                  // of the probabilities
   };
 
-  [[gnu::always_inline]] static inline Vector Exp2(Vector t) {
-    const Vector shifted = Lanes::Add(t, Lanes::Set(kRoundShift));
-    const Vector fraction = Lanes::Sub(t, Lanes::Sub(shifted, Lanes::Set(kRoundShift)));
-    constexpr int kDegree = sizeof A::kExp2 / sizeof A::kExp2[0] - 1;
-    Vector power = Lanes::Set(A::kExp2[kDegree]);
-#pragma GCC unroll 8
-    for (int i = kDegree - 1; i >= 0; --i) power = Lanes::MulAdd(power, fraction, Lanes::Set(A::kExp2[i]));
-    return Lanes::ScaleByPower(power, shifted, t, kLeastExponent);
-  }
-
   // Rare: moves the reference of one vector of queries up to a whole number and rescales what was made with the old
   // one.
   [[gnu::noinline, gnu::cold]] static void RaiseReference(const FlashFormat& format, FlashBlock* block, int lane,
                                                           Vector score, int rows) {
     const Vector old_reference = Lanes::Load(block->reference + lane);
     const Vector reference = Lanes::Max(old_reference, Lanes::RoundUp(score));
-    const Vector factor = Exp2(Lanes::Sub(old_reference, reference));
+    const Vector factor = Exp2<A>(Lanes::Sub(old_reference, reference));
     Lanes::Store(block->reference + lane, reference);
     Lanes::Store(block->sum + lane, Lanes::Mul(factor, Lanes::Load(block->sum + lane)));
     Word* probabilities = static_cast<Word*>(block->probabilities) + lane;
@@ -68,14 +85,6 @@ struct Flash {
     for (int d = 0; d < format.padded; ++d) {
       Lanes::Store(output + d * kFlashBlock, Lanes::Mul(factor, Lanes::Load(output + d * kFlashBlock)));
     }
-  }
-
-  // Bits of the queries that see `key` of the panel.
-  static uint64_t QueriesSeeing(const FlashVisit& visit, int key) {
-    if ((visit.keys >> key & 1) == 0) return 0;
-    const int first = key - visit.diagonal;
-    if (first >= kFlashBlock) return 0;
-    return first <= 0 ? visit.queries : visit.queries & kAllLanes << first;
   }
 
   template <int NV>
@@ -111,7 +120,7 @@ struct Flash {
         Vector rows[A::kPair];
 #pragma GCC unroll 2
         for (int p = 0; p < A::kPair; ++p) {
-          rows[p] = Exp2(Lanes::MulSub(scores[i + p][v], scale, reference));
+          rows[p] = Exp2<A>(Lanes::MulSub(scores[i + p][v], scale, reference));
           sum = Lanes::Add(sum, rows[p]);
         }
         A::StoreProbabilities(to + i / A::kPair * kFlashBlock, rows);
@@ -233,8 +242,7 @@ struct Flash {
     Group group;
     for (const FlashVisit* visit = visits; visit != visits + count; ++visit) {
       if (visit->keys == 0) continue;
-      const bool hides = visit->keys != kAllLanes || visit->queries != kAllLanes || visit->diagonal < kFlashBlock - 1;
-      if (hides) {
+      if (Hides(*visit)) {
         ScorePanel<true>(format, *visit, block, &group);
       } else {
         ScorePanel<false>(format, *visit, block, &group);

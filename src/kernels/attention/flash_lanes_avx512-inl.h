@@ -24,9 +24,26 @@ struct Avx512Lanes {
   static Vector Mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector Div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
   static Vector Max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  static Vector Min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+  // The larger of `most` and |x|; NaN counts as larger than every number. `most` has no sign.
+  static Vector MaxMagnitude(Vector most, Vector x) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(most), _mm512_castps_si512(_mm512_abs_ps(x))));
+  }
   static Vector MulAdd(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   static Vector MulSub(Vector a, Vector b, Vector c) { return _mm512_fmsub_ps(a, b, c); }
   static Vector RoundUp(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
+  static Vector RoundEven(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // Rounds the significand to four bits, to nearest even.
+  static Vector RoundToFourBits(Vector x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFFF)), odd);
+    return _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(-0x100000)));
+  }
+  // `small` where |x| < limit.
+  static Vector SelectSmall(Vector x, float limit, Vector small, Vector large) {
+    return _mm512_mask_mov_ps(large, _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(limit), _CMP_LT_OQ), small);
+  }
   static bool AnyAbove(Vector x, float limit) { return _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GT_OQ) != 0; }
   // Lanes whose bit is set keep x.
   static Vector Select(uint64_t bits, Vector x, Vector otherwise) {
