@@ -33,10 +33,17 @@ void SolveRow(const AttentionCase& attention, const HeadRowsInDoubles& rows, int
   double largest = kNoKey;
   for (int64_t j = 0; j < p.kv_len; ++j) {
     if (!attention.Visible(batch, head, i, j)) continue;
-    double dot = 0;
-    for (int64_t d = 0; d < dim; ++d)
-      dot += rows.q[static_cast<size_t>(i * dim + d)] * rows.k[static_cast<size_t>(j * dim + d)];
-    const double score = dot * static_cast<double>(p.softmax_scale()) + attention.Bias(batch, head, i, j);
+    double dot = 0, q_square = 0, k_square = 0;
+    for (int64_t d = 0; d < dim; ++d) {
+      const double q = rows.q[static_cast<size_t>(i * dim + d)], k = rows.k[static_cast<size_t>(j * dim + d)];
+      dot += q * k;
+      q_square += q * q;
+      k_square += k * k;
+    }
+    const double scale = static_cast<double>(p.softmax_scale());
+    const double score = dot * scale + attention.Bias(batch, head, i, j);
+    truth.largest_spread =
+        std::max(truth.largest_spread, scale * std::sqrt(q_square * k_square / static_cast<double>(dim)));
     scores[static_cast<size_t>(j)] = score;
     largest = std::max(largest, score);
     truth.largest_score = std::max(truth.largest_score, std::abs(score));
@@ -71,11 +78,15 @@ struct Errors {
   double CosineLoss() const { return reference_l2 > 0 ? 1 - product / std::sqrt(got_l2 * reference_l2) : 0; }
 };
 
+// Errors of 8-bit scores grow with the scores. The bounds were measured up to 30; beyond, a row may hang on single
+// keys.
+double Sharpness(double largest_score) { return std::max(1.0, largest_score / 30); }
+
 std::string OutDeviation(const Errors& errors, DType dtype, Fidelity fidelity, double largest_score) {
   double relative_l1 = 0, relative_l2 = std::numeric_limits<double>::infinity(), cosine_loss = 1e-5;
   if (fidelity == Fidelity::kQuantized) {
     relative_l1 = 0.05;
-    cosine_loss = 1.5e-3;
+    cosine_loss = 1.5e-3 * Sharpness(largest_score);
   } else if (dtype == DType::kF32) {
     // Scores carry an error of a few units in their last place, which is the relative error of a weight.
     relative_l2 = std::max(2e-6, 4 * 6e-8 * largest_score);
@@ -92,8 +103,9 @@ std::string OutDeviation(const Errors& errors, DType dtype, Fidelity fidelity, d
 }
 
 std::string LseDeviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity) {
+  // An 8-bit score is off by about 1 % of its spread, rarely by five times that; only many keys average it out.
   const double bound =
-      fidelity == Fidelity::kQuantized ? 0.01 + 0.005 * truth.largest_score : 1e-5 * (1 + truth.largest_score);
+      fidelity == Fidelity::kQuantized ? 0.01 + 0.05 * truth.largest_spread : 1e-5 * (1 + truth.largest_score);
   for (size_t i = 0; i < truth.lse.size(); ++i) {
     const double got = attention.lse()[i], wanted = truth.lse[i];
     if (wanted == kNoKey ? got != kNoKey : !(std::abs(got - wanted) <= bound)) {

@@ -9,9 +9,10 @@
 namespace tessera {
 
 struct AttentionTruth {
-  std::vector<double> out;   // [batch, heads, q_len, head_dim]
-  std::vector<double> lse;   // [batch, heads, q_len]
-  double largest_score = 0;  // absolute, of visible pairs
+  std::vector<double> out;    // [batch, heads, q_len, head_dim]
+  std::vector<double> lse;    // [batch, heads, q_len]
+  double largest_score = 0;   // absolute, of visible pairs
+  double largest_spread = 0;  // scale * |q| * |k| / sqrt(head_dim) of visible pairs: a score of unrelated q and k
 };
 
 AttentionTruth SolveInDoubles(const AttentionCase& attention);
