@@ -23,8 +23,8 @@ void CheckMessage(const tessera::Error& error) {
 void CheckSelection(const tessera::AttentionProblem& problem) {
   const tessera::AttentionRequest request{{"auto"}, tessera::ChoiceSource::kAuto, tessera::Fidelity::kSparse, {}};
   try {
-    const auto selection = tessera::Select(problem, {}, request, tessera::AttentionBackends(), "fuzz");
-    Require(selection.rejected.size() + 1 == tessera::AttentionBackends().size());
+    const auto selection = tessera::Select(problem, {}, request, tessera::AttentionRegistry::BuiltIn(), "fuzz");
+    Require(selection.rejected.size() + 1 == tessera::AttentionRegistry::BuiltIn().backends().size());
     for (const auto& rejection : selection.rejected) Require(!rejection.reasons.empty());
   } catch (const tessera::Error& error) {
     CheckMessage(error);

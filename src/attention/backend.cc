@@ -13,11 +13,19 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kFidelities = {"exact", "quantized", "sparse"};
 
-const OptionSpec* FindSpec(const AttentionBackend& backend, std::string_view key) {
-  for (const OptionSpec& spec : backend.options) {
-    if (spec.key == key) return &spec;
-  }
-  return nullptr;
+bool Spells(const OptionSpec& spec, std::string_view key) {
+  if (spec.key == key) return true;
+  const auto aliases = Split(spec.aliases, ' ');
+  return !key.empty() && std::find(aliases.begin(), aliases.end(), key) != aliases.end();
+}
+
+// A composition has the options of its parts; planners come first.
+std::vector<const OptionSpec*> AllOptions(const AttentionBackend& backend) {
+  std::vector<const OptionSpec*> all;
+  for (const OptionSpec& spec : backend.options) all.push_back(&spec);
+  if (backend.kernel == nullptr) return all;
+  for (const OptionSpec& spec : backend.kernel->options) all.push_back(&spec);
+  return all;
 }
 
 [[noreturn]] void RejectOption(const AttentionBackend& backend, std::string_view key, std::string_view why) {
@@ -27,7 +35,7 @@ const OptionSpec* FindSpec(const AttentionBackend& backend, std::string_view key
 
 [[noreturn]] void RejectKey(const AttentionBackend& backend, std::string_view key) {
   std::vector<std::string> known;
-  for (const OptionSpec& spec : backend.options) known.emplace_back(spec.key);
+  for (const OptionSpec* spec : AllOptions(backend)) known.emplace_back(spec->key);
   if (known.empty()) RejectOption(backend, key, "this backend has no options");
   const auto nearest = Nearest(key, known);
   RejectOption(backend, key,
@@ -96,15 +104,54 @@ const OptionValue* Options::Find(std::string_view key) const noexcept {
   return nullptr;
 }
 
+const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view key) {
+  const auto all = AllOptions(backend);
+  const auto spelled = [&](std::string_view spelling) -> const OptionSpec* {
+    const auto at =
+        std::find_if(all.begin(), all.end(), [&](const OptionSpec* spec) { return Spells(*spec, spelling); });
+    return at == all.end() ? nullptr : *at;
+  };
+  if (const OptionSpec* spec = spelled(key)) return spec;
+  const std::string_view prefix = backend.option_prefix;
+  if (!prefix.empty() && key.starts_with(prefix)) return spelled(key.substr(prefix.size()));
+  return nullptr;
+}
+
 Options ResolveOptions(const AttentionBackend& backend, const Options& given) {
   Options resolved;
-  for (const OptionSpec& spec : backend.options) resolved.Set(std::string(spec.key), spec.default_value());
+  std::vector<const OptionSpec*> seen;
+  for (const OptionSpec* spec : AllOptions(backend)) resolved.Set(std::string(spec->key), spec->default_value());
   for (const auto& [key, value] : given.values()) {
-    const OptionSpec* spec = FindSpec(backend, key);
+    const OptionSpec* spec = FindOption(backend, key);
     if (spec == nullptr) RejectKey(backend, key);
-    resolved.Set(key, CheckedValue(backend, *spec, value));
+    if (std::find(seen.begin(), seen.end(), spec) != seen.end()) {
+      RejectOption(backend, key, fmt::format("given twice, as another spelling of '{}'", spec->key));
+    }
+    seen.push_back(spec);
+    resolved.Set(std::string(spec->key), CheckedValue(backend, *spec, value));
   }
   return resolved;
+}
+
+bool IsInThisBuild(const AttentionBackend& backend) noexcept {
+  return backend.maker != nullptr || backend.plan != nullptr;
+}
+
+std::string_view CheckProblem(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device) {
+  if (backend.maker != nullptr) return backend.maker->Check(problem, device);
+  return backend.check == nullptr ? "" : backend.check(problem, device);
+}
+
+double SpeedOf(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device) {
+  if (backend.maker != nullptr) return backend.maker->Speed(problem, device);
+  return backend.speed == nullptr ? 0 : backend.speed(problem, device);
+}
+
+std::unique_ptr<AttentionPlan> MakePlan(const AttentionBackend& backend, const AttentionProblem& problem,
+                                        const Device& device, const Options& options) {
+  const Options resolved = ResolveOptions(backend, options);
+  return backend.maker != nullptr ? backend.maker->Plan(problem, device, resolved)
+                                  : backend.plan(problem, device, resolved);
 }
 
 }  // namespace tessera

@@ -47,6 +47,8 @@ struct AttentionCaps {
 };
 
 struct AttentionBackend;
+struct AttentionPlanner;
+struct BlockPlan;
 
 // One configuration key of a backend or planner.
 using OptionValue = std::variant<bool, int64_t, double, std::string, std::vector<double>>;
@@ -56,6 +58,16 @@ struct OptionSpec {
   OptionValue (*default_value)();
   std::optional<double> least, most;  // for numbers
   std::string_view choices;           // "a|b|c" for strings, empty: any
+  std::string_view aliases = {};      // further spellings, space separated
+};
+
+// What a plan may know about the request it serves, before its first step.
+struct DenoisingOutline {
+  int steps = 0;                       // 0: a single call outside of denoising
+  int layers = 0;                      // attention layers of the component
+  int passes = 1;                      // forward passes of a step: conditional, unconditional, ...
+  std::vector<double> timesteps = {};  // of the scheduler, one per step; may be empty
+  uint64_t seed = 0;
 };
 
 // Values by key, in the order of the keys: equal contents compare equal.
@@ -70,34 +82,74 @@ class Options {
   std::vector<std::pair<std::string, OptionValue>> values_;
 };
 
-// `given` completed with defaults. Throws Error{kUsage} for a key `backend` does not have, a wrong type or a value out
-// of range; whole numbers are accepted where fractions are wanted.
+// The option of `backend` that is spelled `key` (an alias, or the key with or without its prefix); null: none.
+const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view key);
+
+// `given` completed with defaults, under the keys of the specs. Throws Error{kUsage} for a key `backend` does not have,
+// a key given twice by two spellings, a wrong type or a value out of range; whole numbers are accepted where fractions
+// are wanted.
 Options ResolveOptions(const AttentionBackend& backend, const Options& given);
 
-// Made once per (problem, device, options), reused over steps. Thread-compatible: one Run at a time.
+// Made once per (problem, device, options), reused over layers and steps. Thread-compatible: one Run at a time.
 class AttentionPlan {
  public:
   virtual ~AttentionPlan() = default;
   virtual size_t workspace_bytes() const noexcept = 0;
+  // A new request: forgets what was learnt from the last one. May allocate and throw Error.
+  virtual void BeginRequest(const DenoisingOutline& /*outline*/) {}
   virtual void BeginStep(int /*step*/) noexcept {}
   // What most products are computed in: "f32", "bf16" or "int8", whose peak limits the speed.
   virtual std::string_view arithmetic() const noexcept { return "f32"; }
+  // Share of the query-key pairs that a call visits: expected at a place (-1: on average), and of the last Run.
+  virtual double ExpectedDensity(int /*step*/, int /*layer*/) const noexcept { return 1; }
+  virtual double density() const noexcept { return 1; }
+  // What the planner decided for the last Run; null: every key block.
+  virtual const BlockPlan* decision() const noexcept { return nullptr; }
+  // JSON of what a search has learnt over the request; "" when there is nothing to say.
+  virtual std::string Findings() const { return {}; }
   // Never allocates or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
   virtual void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept = 0;
 };
 
-// A kernel's descriptor. It links in every build, also where `plan` is null ("not in this build").
+// What a backend that is put together at run time (a planner with a kernel, a vendor library) does instead of the
+// functions of its descriptor.
+class AttentionMaker {
+ public:
+  virtual ~AttentionMaker() = default;
+  virtual std::string_view Check(const AttentionProblem& problem, const Device& device) const = 0;
+  virtual double Speed(const AttentionProblem& problem, const Device& device) const = 0;
+  virtual std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device,
+                                              const Options& options) const = 0;
+};
+
+// A backend's descriptor. It links in every build, also where `plan` is null ("not in this build").
 struct AttentionBackend {
   std::string_view name;     // what users type; also the file's name
   std::string_view aliases;  // space separated
   std::string_view summary;  // one line for `tessera backends`
   AttentionCaps caps;
   std::span<const OptionSpec> options;
+  std::string_view option_prefix = {};  // may stand before any key: "svg2_"
+  std::string_view option_group = {};   // a nested object that may hold the keys: "moba_config"
   // Conditions that mix fields: a reason, or "" when fine. May be null.
   std::string_view (*check)(const AttentionProblem&, const Device&);
   // Expected operations per second relative to other backends on this device; larger is faster.
   double (*speed)(const AttentionProblem&, const Device&);
   std::unique_ptr<AttentionPlan> (*plan)(const AttentionProblem&, const Device&, const Options&);
+
+  const AttentionMaker* maker = nullptr;  // set: used in place of check, speed and plan
+  // The parts of a composition; null in a kernel.
+  const AttentionPlanner* planner = nullptr;
+  const AttentionBackend* kernel = nullptr;
 };
+
+// The three functions of a backend, whoever implements them.
+bool IsInThisBuild(const AttentionBackend& backend) noexcept;
+std::string_view CheckProblem(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device);
+double SpeedOf(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device);
+// `options` as given by the user. Throws Error{kUsage} for wrong options, Error{kUnsupported} for what the options ask
+// and the device cannot do.
+std::unique_ptr<AttentionPlan> MakePlan(const AttentionBackend& backend, const AttentionProblem& problem,
+                                        const Device& device, const Options& options);
 
 }  // namespace tessera

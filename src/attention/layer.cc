@@ -53,10 +53,11 @@ struct AttentionContext::Entry {
   Planned* planned;
   int64_t calls = 0;
   double seconds = 0;
+  double density = 0;  // sum over the calls
 };
 
-AttentionContext::AttentionContext(Device device, AttentionSchedule schedule)
-    : device_(std::move(device)), schedule_(std::move(schedule)) {}
+AttentionContext::AttentionContext(Device device, AttentionSchedule schedule, const AttentionRegistry& registry)
+    : device_(std::move(device)), schedule_(std::move(schedule)), registry_(registry) {}
 
 AttentionContext::~AttentionContext() = default;
 
@@ -66,7 +67,7 @@ AttentionContext::Planned* AttentionContext::PlanFor(const AttentionProblem& pro
     if (planned->backend == &backend && planned->problem == problem && planned->options == options)
       return planned.get();
   }
-  auto plan = backend.plan(problem, device_, options);
+  auto plan = MakePlan(backend, problem, device_, options);
   TESSERA_CHECK(plan != nullptr);
   if (step_ >= 0) plan->BeginStep(step_);
   plans_.push_back(std::make_unique<Planned>(Planned{problem, &backend, options, std::move(plan)}));
@@ -78,10 +79,21 @@ void AttentionContext::Prepare(const std::vector<SiteProblem>& sites) {
     if (Find(wanted.site, wanted.problem) != nullptr) continue;
     const AttentionProblem problem = WithoutPlace(wanted.problem);
     const AttentionRequest request = schedule_.RequestFor(wanted.site, -1);
-    Selection selection = Select(problem, device_, request, AttentionBackends(), wanted.site.ToString());
+    Selection selection = Select(problem, device_, request, registry_, wanted.site.ToString());
     Planned* planned = PlanFor(problem, *selection.backend, ResolveOptions(*selection.backend, request.options));
     entries_.push_back(std::make_unique<Entry>(Entry{wanted.site, problem, std::move(selection.why), planned}));
     entry_by_hash_.emplace(HashOf(wanted.site, problem), entries_.back().get());
+  }
+}
+
+void AttentionContext::BeginDenoising(const DenoisingOutline& outline) {
+  for (const auto& planned : plans_) {
+    DenoisingOutline of_plan = outline;
+    of_plan.layers = 0;
+    for (const auto& entry : entries_) {
+      if (entry->planned == planned.get()) of_plan.layers = std::max(of_plan.layers, entry->site.layer + 1);
+    }
+    planned->plan->BeginRequest(of_plan);
   }
 }
 
@@ -107,8 +119,11 @@ void AttentionContext::Run(const AttentionSite& site, const AttentionProblem& pr
   const size_t bytes = entry->planned->plan->workspace_bytes();
   const std::span<std::byte> scratch(static_cast<std::byte*>(workspace.TakeBytes(bytes)), bytes);
   const double begin = Now();
-  entry->planned->plan->Run(io, scratch);
+  AttentionIO placed = io;
+  placed.place = {site.layer, pass_};
+  entry->planned->plan->Run(placed, scratch);
   entry->seconds += Now() - begin;
+  entry->density += entry->planned->plan->density();
   ++entry->calls;
 }
 
@@ -121,11 +136,15 @@ std::vector<AttentionRecord> AttentionContext::Records() const {
     });
     AttentionRecord& record = same != records.end()
                                   ? *same
-                                  : records.emplace_back(AttentionRecord{entry->site, entry->problem,
-                                                                         entry->planned->backend, entry->why, 0, 0, 0});
+                                  : records.emplace_back(AttentionRecord{
+                                        entry->site, entry->problem, entry->planned->backend, entry->why, 0, 0, 0, 0});
     ++record.layers;
     record.calls += entry->calls;
     record.seconds += entry->seconds;
+    record.density += entry->density;
+  }
+  for (AttentionRecord& record : records) {
+    record.density = record.calls > 0 ? record.density / static_cast<double>(record.calls) : 1;
   }
   return records;
 }

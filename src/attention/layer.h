@@ -26,19 +26,26 @@ struct AttentionRecord {
   int layers = 0;
   int64_t calls = 0;
   double seconds = 0;
+  double density = 1;  // share of the query-key pairs visited, mean over the calls
 };
 
 // The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
 // A problem's `step` and `layer` do not tell sites apart: the site has its layer, and one plan serves all steps.
 class AttentionContext {
  public:
-  AttentionContext(Device device, AttentionSchedule schedule);
+  // `registry` must outlive the context.
+  AttentionContext(Device device, AttentionSchedule schedule,
+                   const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
   ~AttentionContext();
 
   // Selects and plans every site. Throws Error{kUnsupported}. May be called again for more sites.
   void Prepare(const std::vector<SiteProblem>& sites);
 
+  // Before the first step of every picture or film: what earlier ones taught the plans is forgotten. `outline.layers`
+  // is counted here. May allocate and throw Error.
+  void BeginDenoising(const DenoisingOutline& outline);
   void BeginStep(int step) noexcept;
+  void BeginPass(int pass) noexcept { pass_ = pass; }  // of the step: 0 conditional, 1 unconditional, ...
 
   // Runs a prepared site; scratch comes from `workspace`. A site or problem that was not prepared is a bug (CHECK).
   // Allocates nothing when `workspace` has reserved WorkspaceBytes().
@@ -57,10 +64,11 @@ class AttentionContext {
 
   Device device_;
   AttentionSchedule schedule_;
+  const AttentionRegistry& registry_;
   std::vector<std::unique_ptr<Planned>> plans_;
   std::vector<std::unique_ptr<Entry>> entries_;            // in the order of Prepare
   std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
-  int step_ = -1;
+  int step_ = -1, pass_ = 0;
 };
 
 }  // namespace tessera

@@ -1,10 +1,10 @@
 #include "attention/registry.h"
 
-#include <array>
-#include <vector>
+#include <algorithm>
 
 #include <fmt/format.h>
 
+#include "attention/composition.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -12,9 +12,16 @@ namespace tessera {
 namespace {
 
 #define X(name) &k_##name##_backend,
-constexpr auto kBackends = std::to_array<const AttentionBackend*>({
+constexpr const AttentionBackend* kKernels[] = {
 #include "attention_backend.inc"
-});
+};
+#undef X
+
+#define X(name) &k_##name##_planner,
+constexpr const AttentionPlanner* kPlanners[] = {
+#include "attention_planner.inc"
+    nullptr,  // an array needs an element
+};
 #undef X
 
 std::vector<std::string> NamesOf(const AttentionBackend& backend) {
@@ -25,41 +32,76 @@ std::vector<std::string> NamesOf(const AttentionBackend& backend) {
   return names;
 }
 
-[[noreturn]] void RejectName(std::string_view name, std::span<const AttentionBackend* const> backends) {
+bool IsSpelled(const AttentionBackend& backend, std::string_view wanted) {
+  const auto names = NamesOf(backend);
+  return std::find(names.begin(), names.end(), wanted) != names.end();
+}
+
+}  // namespace
+
+AttentionRegistry::AttentionRegistry(std::vector<const AttentionBackend*> kernels,
+                                     std::vector<const AttentionPlanner*> planners)
+    : kernels_(std::move(kernels)), backends_(kernels_) {
+  std::vector<const AttentionBackend*> walkers;
+  std::copy_if(kernels_.begin(), kernels_.end(), std::back_inserter(walkers),
+               [](const AttentionBackend* kernel) { return kernel->caps.walks_blocks; });
+  const auto add = [&](const AttentionPlanner& planner, const AttentionBackend& kernel, std::string name) {
+    made_.push_back(std::make_unique<AttentionComposition>(planner, kernel, std::move(name)));
+    return &made_.back()->backend();
+  };
+  for (const AttentionPlanner* planner : planners) {
+    if (walkers.empty()) break;
+    backends_.push_back(add(*planner, *walkers.front(), std::string(planner->name)));
+    for (const AttentionBackend* kernel : walkers) {
+      compositions_.push_back(add(*planner, *kernel, fmt::format("{}+{}", planner->name, kernel->name)));
+    }
+  }
+}
+
+AttentionRegistry::~AttentionRegistry() = default;
+AttentionRegistry::AttentionRegistry(AttentionRegistry&&) noexcept = default;
+
+const AttentionRegistry& AttentionRegistry::BuiltIn() {
+  static const AttentionRegistry built_in({std::begin(kKernels), std::end(kKernels)},
+                                          {std::begin(kPlanners), std::end(kPlanners) - 1});
+  return built_in;
+}
+
+const AttentionBackend& AttentionRegistry::Find(std::string_view name) const {
+  const std::string wanted = Lower(Trim(name));
+  for (const AttentionBackend* backend : backends_) {
+    if (IsSpelled(*backend, wanted)) return *backend;
+  }
+  if (wanted.find('+') != std::string::npos) return FindPair(wanted);
+  RejectName(name);
+}
+
+// Either part by any of its spellings.
+const AttentionBackend& AttentionRegistry::FindPair(std::string_view name) const {
+  const size_t plus = name.find('+');
+  const AttentionBackend& planner = Find(name.substr(0, plus));
+  const AttentionBackend& kernel = Find(name.substr(plus + 1));
+  for (const AttentionBackend* pair : compositions_) {
+    if (pair->planner == planner.planner && pair->kernel == &kernel) return *pair;
+  }
+  const auto reason = planner.planner == nullptr  ? fmt::format("'{}' is no planner", planner.name)
+                      : kernel.planner != nullptr ? fmt::format("'{}' is no kernel", kernel.name)
+                                                  : fmt::format("'{}' cannot walk lists of blocks", kernel.name);
+  throw Error(ErrorKind::kUsage,
+              fmt::format("attention backend '{}': {}; wanted planner+kernel, such as {}", Printable(name), reason,
+                          compositions_.empty() ? "" : compositions_.front()->name));
+}
+
+void AttentionRegistry::RejectName(std::string_view name) const {
   std::vector<std::string> known, spellings = {"auto"};
-  for (const AttentionBackend* backend : backends) {
+  for (const AttentionBackend* backend : backends_) {
     known.emplace_back(backend->name);
     for (std::string& spelling : NamesOf(*backend)) spellings.push_back(std::move(spelling));
   }
   known.emplace_back("auto");
   std::string message = fmt::format("no attention backend named '{}'; known: {}", Printable(name), Join(known, ", "));
-  if (name.find('+') != std::string_view::npos) {
-    message = fmt::format(
-        "attention backend '{}': a planner with another backend's kernel (a+b) is not available in this "
-        "build; known: {}",
-        Printable(name), Join(known, ", "));
-  } else if (const auto nearest = Nearest(name, spellings)) {
-    message += fmt::format("; did you mean '{}'", *nearest);
-  }
+  if (const auto nearest = Nearest(name, spellings)) message += fmt::format("; did you mean '{}'", *nearest);
   throw Error(ErrorKind::kUsage, message);
-}
-
-}  // namespace
-
-std::span<const AttentionBackend* const> AttentionBackends() noexcept { return kBackends; }
-
-const AttentionBackend& FindAttentionBackend(std::string_view name) {
-  return FindAttentionBackend(name, AttentionBackends());
-}
-
-const AttentionBackend& FindAttentionBackend(std::string_view name, std::span<const AttentionBackend* const> backends) {
-  const std::string wanted = Lower(Trim(name));
-  for (const AttentionBackend* backend : backends) {
-    for (const std::string& spelling : NamesOf(*backend)) {
-      if (spelling == wanted) return *backend;
-    }
-  }
-  RejectName(name, backends);
 }
 
 }  // namespace tessera

@@ -221,11 +221,11 @@ nlohmann::json BackendsToJson(std::span<const AttentionBackend* const> backends)
 }
 
 std::vector<SelectedSite> SelectSites(const std::vector<SiteProblem>& sites, const Device& device,
-                                      const AttentionSchedule& schedule) {
+                                      const AttentionSchedule& schedule, const AttentionRegistry& registry) {
   std::vector<SelectedSite> selected;
   for (const SiteProblem& wanted : sites) {
     const AttentionRequest request = schedule.RequestFor(wanted.site, -1);
-    selected.push_back({wanted, Select(wanted.problem, device, request, AttentionBackends(), wanted.site.ToString())});
+    selected.push_back({wanted, Select(wanted.problem, device, request, registry, wanted.site.ToString())});
   }
   return selected;
 }
@@ -262,11 +262,12 @@ nlohmann::json SelectionsToJson(std::span<const SelectedSite> sites) {
 }
 
 std::string PrintRecords(std::span<const AttentionRecord> records, ReportFormat format) {
-  std::vector<Row> rows = {{"site", "problem", "backend", "why", "calls", "time", "speed"}};
+  std::vector<Row> rows = {{"site", "problem", "backend", "why", "calls", "time", "speed", "density"}};
   for (const AttentionRecord& record : records) {
     rows.push_back({SiteText(record.site, static_cast<size_t>(record.layers)), Print(record.problem),
                     std::string(record.backend->name), record.why, std::to_string(record.calls),
-                    FormatSeconds(record.seconds), fmt::format("{:.0f} GFLOP/s", Speed(record) / 1e9)});
+                    FormatSeconds(record.seconds), fmt::format("{:.0f} GFLOP/s", Speed(record) / 1e9),
+                    fmt::format("{:.3g}", record.density)});
   }
   return Table(rows, format);
 }
@@ -282,6 +283,7 @@ nlohmann::json RecordsToJson(std::span<const AttentionRecord> records) {
                     {"why", record.why},
                     {"calls", record.calls},
                     {"seconds", record.seconds},
+                    {"density", record.density},
                     {"flops_per_second", Speed(record)}});
   }
   return list;

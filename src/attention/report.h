@@ -23,7 +23,8 @@ struct SelectedSite {
 
 // Selects without planning. Throws Error{kUnsupported} as AttentionContext::Prepare would.
 std::vector<SelectedSite> SelectSites(const std::vector<SiteProblem>& sites, const Device& device,
-                                      const AttentionSchedule& schedule);
+                                      const AttentionSchedule& schedule,
+                                      const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
 
 // Neighbouring sites that differ in the layer only are one row: "transformer.joint x5". Columns: site, problem,
 // backend, why, why not the others.

@@ -54,12 +54,13 @@ constexpr Rule kRules[] = {
 std::vector<std::string_view> Refusals(const AttentionBackend& backend, const AttentionProblem& problem,
                                        const Device& device) {
   std::vector<std::string_view> reasons;
-  if (backend.plan == nullptr) reasons.push_back("not in this build");
+  if (!IsInThisBuild(backend)) reasons.push_back("not in this build");
   for (const Rule& rule : kRules) {
     if (!rule.serves(backend.caps, problem, device)) reasons.push_back(rule.reason);
   }
-  if (reasons.empty() && backend.check != nullptr) {
-    if (const std::string_view reason = backend.check(problem, device); !reason.empty()) reasons.push_back(reason);
+  if (reasons.empty()) {
+    if (const std::string_view reason = CheckProblem(backend, problem, device); !reason.empty())
+      reasons.push_back(reason);
   }
   return reasons;
 }

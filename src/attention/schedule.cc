@@ -21,7 +21,7 @@ bool Matches(const ScheduleRule& rule, const AttentionSite& site) {
 
 }  // namespace
 
-std::vector<std::string> ParseBackendNames(const std::string& names) {
+std::vector<std::string> ParseBackendNames(const std::string& names, const AttentionRegistry& registry) {
   std::vector<std::string> parsed;
   for (const std::string& part : Split(names, ',')) {
     const std::string name = Lower(Trim(part));
@@ -31,7 +31,7 @@ std::vector<std::string> ParseBackendNames(const std::string& names) {
                               "such as 'fa,auto'",
                               Printable(names)));
     }
-    parsed.emplace_back(name == "auto" ? name : std::string(FindAttentionBackend(name).name));
+    parsed.emplace_back(name == "auto" ? name : std::string(registry.Find(name).name));
   }
   return parsed;
 }
@@ -39,8 +39,9 @@ std::vector<std::string> ParseBackendNames(const std::string& names) {
 std::string AttentionSite::ToString() const { return fmt::format("{}.{}.{}", component, Name(role), layer); }
 
 AttentionSchedule AttentionSchedule::FromBackendNames(const std::string& names, ChoiceSource source,
-                                                      Fidelity auto_fidelity, const Options& options) {
-  AttentionRequest preferred{ParseBackendNames(names), source, auto_fidelity, {}};
+                                                      Fidelity auto_fidelity, const Options& options,
+                                                      const AttentionRegistry& registry) {
+  AttentionRequest preferred{ParseBackendNames(names, registry), source, auto_fidelity, {}};
   AttentionRequest bound = preferred;
   bound.options = options;
   preferred.names.emplace_back("auto");

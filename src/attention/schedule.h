@@ -9,7 +9,8 @@
 namespace tessera {
 
 // Names separated by commas, lower case, each known ("auto" included). Throws Error{kUsage} naming the wrong one.
-std::vector<std::string> ParseBackendNames(const std::string& names);
+std::vector<std::string> ParseBackendNames(const std::string& names,
+                                           const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
 
 // Where in a model an attention call sits.
 struct AttentionSite {
@@ -35,7 +36,8 @@ class AttentionSchedule {
   // `options` go to the named backend of those sites.
   // `auto_fidelity` is what "auto" among the names may take.
   static AttentionSchedule FromBackendNames(const std::string& names, ChoiceSource source,
-                                            Fidelity auto_fidelity = Fidelity::kExact, const Options& options = {});
+                                            Fidelity auto_fidelity = Fidelity::kExact, const Options& options = {},
+                                            const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
 
   // Rules apply by precedence of their request's source, then in the order they were added.
   void Add(ScheduleRule rule);

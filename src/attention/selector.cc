@@ -17,6 +17,8 @@ constexpr std::string_view kSlower = "slower";
 constexpr std::string_view kChangesPicture = "changes the picture";
 constexpr std::string_view kNotAsked = "not asked for";
 
+bool IsAuto(const std::string& name) { return Lower(Trim(name)) == "auto"; }
+
 // A backend with what the rules say about it.
 struct Judged {
   const AttentionBackend* backend;
@@ -24,12 +26,19 @@ struct Judged {
   double speed;  // 0 when refused
 };
 
-std::vector<Judged> Judge(const AttentionProblem& problem, const Device& device,
-                          std::span<const AttentionBackend* const> backends) {
+// Every backend of the registry, and the compositions asked for.
+std::vector<Judged> Judge(const AttentionProblem& problem, const Device& device, const AttentionRequest& request,
+                          const AttentionRegistry& registry) {
+  std::vector<const AttentionBackend*> backends(registry.backends().begin(), registry.backends().end());
+  for (const std::string& name : request.names) {
+    if (IsAuto(name)) continue;
+    const AttentionBackend* wanted = &registry.Find(name);
+    if (std::find(backends.begin(), backends.end(), wanted) == backends.end()) backends.push_back(wanted);
+  }
   std::vector<Judged> all;
   for (const AttentionBackend* backend : backends) {
     auto refusals = Refusals(*backend, problem, device);
-    const double speed = refusals.empty() && backend->speed != nullptr ? backend->speed(problem, device) : 0;
+    const double speed = refusals.empty() ? SpeedOf(*backend, problem, device) : 0;
     all.push_back({backend, std::move(refusals), speed});
   }
   return all;
@@ -78,18 +87,17 @@ struct Choice {
   std::vector<std::string> failures;  // why the names before it cannot serve
 };
 
-Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all,
-              std::span<const AttentionBackend* const> backends) {
+Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all, const AttentionRegistry& registry) {
   Choice choice;
   for (; choice.place < request.names.size(); ++choice.place) {
-    const std::string name = Lower(Trim(request.names[choice.place]));
-    if (name == "auto") {
+    const std::string& name = request.names[choice.place];
+    if (IsAuto(name)) {
       choice.chosen = Fastest(all, request.fidelity);
       if (choice.chosen != nullptr) return choice;
       choice.failures.push_back(WhyAutoFails(all, request.fidelity));
       continue;
     }
-    const AttentionBackend& wanted = FindAttentionBackend(name, backends);
+    const AttentionBackend& wanted = registry.Find(name);
     const auto judged = std::find_if(all.begin(), all.end(), [&](const Judged& j) { return j.backend == &wanted; });
     if (judged->refusals.empty()) {
       choice.chosen = &*judged;
@@ -100,9 +108,7 @@ Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all,
   return choice;
 }
 
-bool TookAuto(const AttentionRequest& request, const Choice& choice) {
-  return Lower(Trim(request.names[choice.place])) == "auto";
-}
+bool TookAuto(const AttentionRequest& request, const Choice& choice) { return IsAuto(request.names[choice.place]); }
 
 std::string Why(const AttentionRequest& request, const Choice& choice) {
   std::string why = TookAuto(request, choice) ? fmt::format("fastest {}", Name(request.fidelity))
@@ -135,13 +141,13 @@ std::string_view Name(ChoiceSource source) noexcept {
 }
 
 Selection Select(const AttentionProblem& problem, const Device& device, const AttentionRequest& request,
-                 std::span<const AttentionBackend* const> backends, std::string_view site) {
+                 const AttentionRegistry& registry, std::string_view site) {
   if (const std::string_view defect = Defect(problem); !defect.empty()) {
     throw Error(ErrorKind::kUsage,
                 fmt::format("attention of {}: '{}' is no problem to solve: {}", site, Print(problem), defect));
   }
-  std::vector<Judged> all = Judge(problem, device, backends);
-  const Choice choice = Choose(request, all, backends);
+  std::vector<Judged> all = Judge(problem, device, request, registry);
+  const Choice choice = Choose(request, all, registry);
   if (choice.chosen == nullptr) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("attention '{}' ({}) cannot serve {}, which needs '{}' on {}: {}; would work: {}",

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/backend.h"
+#include "attention/registry.h"
 
 namespace tessera {
 
@@ -27,13 +28,14 @@ struct Rejection {
 
 struct Selection {
   const AttentionBackend* backend = nullptr;
-  std::string why;                  // "fastest exact", "asked for by --attention-backend", ...
-  std::vector<Rejection> rejected;  // every other backend with its reasons ("slower", "changes the picture", ...)
+  std::string why;  // "fastest exact", "asked for by --attention-backend", ...
+  std::vector<Rejection>
+      rejected;  // every other backend of the registry with its reasons ("slower", "changes the picture", ...)
 };
 
 // Throws Error{kUnsupported} when nothing that was asked can serve; the message names the site, the problem, the
 // reasons and what would work. `site` is used in messages only.
 Selection Select(const AttentionProblem& problem, const Device& device, const AttentionRequest& request,
-                 std::span<const AttentionBackend* const> backends, std::string_view site);
+                 const AttentionRegistry& registry, std::string_view site);
 
 }  // namespace tessera

@@ -24,7 +24,7 @@ int BackendsCommand(Arguments arguments) {
     std::fputs(FlagHelp(kTable).c_str(), stdout);
     return 0;
   }
-  const auto backends = AttentionBackends();
+  const auto backends = AttentionRegistry::BuiltIn().backends();
   const ReportFormat format = values.Bool("markdown") ? ReportFormat::kMarkdown : ReportFormat::kText;
   const std::string text =
       values.Bool("json") ? BackendsToJson(backends).dump(2) + "\n" : PrintBackends(backends, format);

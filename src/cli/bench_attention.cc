@@ -215,7 +215,7 @@ double Round(double value, double step) { return std::round(value / step) * step
 nlohmann::ordered_json Measure(const Job& job, const Device& device, const Peaks& peaks,
                                const BenchAttentionOptions& options) {
   Operands operands = MakeOperands(job.problem);
-  const auto plan = job.backend->plan(job.problem, device, ResolveOptions(*job.backend, options.options));
+  const auto plan = MakePlan(*job.backend, job.problem, device, options.options);
   const size_t bytes = plan->workspace_bytes();
   const auto workspace = AllocateAligned(bytes);
   const double seconds = MedianSeconds(plan.get(), operands.io, {workspace.get(), bytes}, options.runs);
@@ -240,7 +240,7 @@ std::vector<Job> JobsOf(const BenchAttentionOptions& options, const Device& devi
   std::vector<Job> jobs;
   for (const std::string& line : options.problems) {
     for (const std::string& name : options.backends) {
-      const Job job{ParseAttentionProblem(line), &FindAttentionBackend(name)};
+      const Job job{ParseAttentionProblem(line), &AttentionRegistry::BuiltIn().Find(name)};
       const auto reasons = Refusals(*job.backend, job.problem, device);
       if (!reasons.empty()) {
         const std::vector<std::string> words(reasons.begin(), reasons.end());

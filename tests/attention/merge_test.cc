@@ -37,7 +37,7 @@ Part AttendPart(AttentionCase& attention, int64_t begin, int64_t end) {
             std::vector<float>(static_cast<size_t>(problem.batch * problem.q_len * problem.heads))};
   io.out.elements = part.out.data();
   io.lse = part.lse.data();
-  const auto plan = FindAttentionBackend("torch_sdpa").plan(problem, CpuDevice(), {});
+  const auto plan = MakePlan(AttentionRegistry::BuiltIn().Find("torch_sdpa"), problem, CpuDevice(), {});
   GuardedMemory workspace(plan->workspace_bytes(), 64);
   plan->Run(io, workspace.bytes());
   return part;

@@ -28,15 +28,15 @@ std::vector<SelectedSite> Selected() {
 }
 
 TEST(AttentionReport, TableHasARowPerBackend) {
-  const std::string table = PrintBackends(AttentionBackends(), ReportFormat::kText);
-  EXPECT_EQ(Split(table, '\n').size(), AttentionBackends().size() + 2);
-  for (const AttentionBackend* backend : AttentionBackends())
+  const std::string table = PrintBackends(AttentionRegistry::BuiltIn().backends(), ReportFormat::kText);
+  EXPECT_EQ(Split(table, '\n').size(), AttentionRegistry::BuiltIn().backends().size() + 2);
+  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().backends())
     EXPECT_THAT(table, HasSubstr(std::string(backend->summary)));
   EXPECT_THAT(table, HasSubstr("sdpa, native"));
 }
 
 TEST(AttentionReport, MarkdownIsATable) {
-  const auto lines = Split(PrintBackends(AttentionBackends(), ReportFormat::kMarkdown), '\n');
+  const auto lines = Split(PrintBackends(AttentionRegistry::BuiltIn().backends(), ReportFormat::kMarkdown), '\n');
   EXPECT_THAT(lines[0], StartsWith("| backend | aliases |"));
   EXPECT_THAT(lines[1], StartsWith("|---|---|"));
   const auto bars = [](const std::string& line) { return std::count(line.begin(), line.end(), '|'); };
@@ -44,10 +44,10 @@ TEST(AttentionReport, MarkdownIsATable) {
 }
 
 TEST(AttentionReport, JsonHoldsTheDataSheet) {
-  const nlohmann::json all = BackendsToJson(AttentionBackends());
-  ASSERT_EQ(all.size(), AttentionBackends().size());
+  const nlohmann::json all = BackendsToJson(AttentionRegistry::BuiltIn().backends());
+  ASSERT_EQ(all.size(), AttentionRegistry::BuiltIn().backends().size());
   for (const auto& backend : all) {
-    const AttentionCaps& caps = FindAttentionBackend(backend["name"].get<std::string>()).caps;
+    const AttentionCaps& caps = AttentionRegistry::BuiltIn().Find(backend["name"].get<std::string>()).caps;
     EXPECT_EQ(backend["lse"].get<bool>(), caps.lse);
     EXPECT_EQ(backend["head_dims"]["largest"].get<int>(), caps.head_dims.largest);
     EXPECT_EQ(backend["fidelity"].get<std::string>(), Name(caps.fidelity));
@@ -79,7 +79,7 @@ TEST(AttentionReport, RecordsShowCallsAndSpeed) {
   record.site.component = "transformer";
   record.site.role = AttentionRole::kJoint;
   record.problem = ParseAttentionProblem("f32 h1 d64 q1000 kv1000");
-  record.backend = &FindAttentionBackend("fa");
+  record.backend = &AttentionRegistry::BuiltIn().Find("fa");
   record.layers = 3;
   record.calls = 30;
   record.seconds = 0.5;

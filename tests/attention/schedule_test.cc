@@ -62,10 +62,6 @@ TEST(Schedule, RefusesUnknownAndEmptyNames) {
   EXPECT_THAT(error(""), HasSubstr("a name is empty"));
 }
 
-TEST(Schedule, SaysThatCombinedNamesAreNotAvailable) {
-  EXPECT_THAT(ErrorOf([] { ParseBackendNames("sliding_tile_attn+fa"); }), HasSubstr("'sliding_tile_attn+fa'"));
-}
-
 TEST(Schedule, RulesApplyByPrecedenceThenInOrder) {
   AttentionSchedule schedule;
   const AttentionSite site = Site("transformer", AttentionRole::kSelf);
@@ -92,16 +88,16 @@ TEST(Schedule, RulesMatchByComponentRoleAndLayer) {
 }
 
 TEST(Registry, FindsEveryBackendByNameAndAliasInAnyCase) {
-  for (const AttentionBackend* backend : AttentionBackends()) {
-    EXPECT_EQ(&FindAttentionBackend(backend->name), backend);
+  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().backends()) {
+    EXPECT_EQ(&AttentionRegistry::BuiltIn().Find(backend->name), backend);
   }
-  EXPECT_EQ(FindAttentionBackend("SDPA").name, "torch_sdpa");
-  EXPECT_EQ(FindAttentionBackend("Native").name, "torch_sdpa");
+  EXPECT_EQ(AttentionRegistry::BuiltIn().Find("SDPA").name, "torch_sdpa");
+  EXPECT_EQ(AttentionRegistry::BuiltIn().Find("Native").name, "torch_sdpa");
 }
 
 TEST(Registry, NoTwoBackendsShareASpelling) {
   std::vector<std::string> spellings = {"auto"};
-  for (const AttentionBackend* backend : AttentionBackends()) {
+  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().backends()) {
     spellings.emplace_back(backend->name);
     for (const std::string& alias : Split(backend->aliases, ' ')) {
       if (!alias.empty()) spellings.push_back(alias);

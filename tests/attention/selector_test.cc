@@ -51,7 +51,7 @@ std::optional<Selection> TrySelect(const AttentionProblem& problem, const Device
                                    const AttentionRequest& request,
                                    const std::vector<const AttentionBackend*>& backends) {
   try {
-    return Select(problem, device, request, backends, "site");
+    return Select(problem, device, request, AttentionRegistry(backends), "site");
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
     return std::nullopt;
@@ -117,8 +117,8 @@ TEST(Selector, ANameIsTakenOrRefusedWithAllItsReasons) {
     const AttentionBackend& wanted = *backends.front();
     const auto reasons = Refusals(wanted, problem, device);
     const AttentionRequest request = Names({std::string(wanted.name)});
-    const std::string error =
-        ErrorOf([&] { ASSERT_EQ(Select(problem, device, request, backends, "site").backend, &wanted); });
+    const std::string error = ErrorOf(
+        [&] { ASSERT_EQ(Select(problem, device, request, AttentionRegistry(backends), "site").backend, &wanted); });
     ASSERT_EQ(error == "no error", reasons.empty());
     for (const std::string_view reason : reasons) ASSERT_THAT(error, HasSubstr(std::string(reason)));
   });
@@ -129,8 +129,8 @@ TEST(Selector, ARefusalNamesSiteProblemReasonsAndAlternatives) {
   fakes.Add("narrow").caps.head_dims = {8, 8, 1};
   fakes.Add("wide");
   fakes.Add("rough").caps.fidelity = Fidelity::kSparse;
-  const std::string error =
-      ErrorOf([&] { Select(Plain(), kCpu, Names({"narrow"}), fakes.list(), "transformer.joint.3"); });
+  const std::string error = ErrorOf(
+      [&] { Select(Plain(), kCpu, Names({"narrow"}), AttentionRegistry(fakes.list()), "transformer.joint.3"); });
   EXPECT_EQ(
       error,
       "attention 'narrow' (--attention-backend) cannot serve transformer.joint.3, which needs 'f32 b1 h1/1 d64 q8 kv8 "
@@ -142,7 +142,8 @@ TEST(Selector, AListTakesTheFirstThatServesAndSaysWhy) {
   fakes.Add("narrow").caps.head_dims = {8, 8, 1};
   fakes.Add("wide");
   fakes.Add("other");
-  const Selection selection = Select(Plain(), kCpu, Names({"narrow", "wide", "auto"}), fakes.list(), "site");
+  const Selection selection =
+      Select(Plain(), kCpu, Names({"narrow", "wide", "auto"}), AttentionRegistry(fakes.list()), "site");
   EXPECT_EQ(selection.backend->name, "wide");
   EXPECT_EQ(selection.why, "asked for by --attention-backend, as narrow: head dim");
   EXPECT_THAT(ReasonsFor(selection, "other"), ElementsAre("not asked for"));
@@ -153,7 +154,7 @@ TEST(Selector, AListMayEndInAuto) {
   FakeBackends fakes;
   fakes.Add("narrow").caps.head_dims = {8, 8, 1};
   fakes.Add("wide");
-  const Selection selection = Select(Plain(), kCpu, Names({"narrow", "auto"}), fakes.list(), "site");
+  const Selection selection = Select(Plain(), kCpu, Names({"narrow", "auto"}), AttentionRegistry(fakes.list()), "site");
   EXPECT_EQ(selection.backend->name, "wide");
   EXPECT_EQ(selection.why, "fastest exact, as narrow: head dim");
 }
@@ -163,7 +164,7 @@ TEST(Selector, AutoSaysSlowerAndChangesThePicture) {
   fakes.Add("a");
   fakes.Add("b");
   fakes.Add("rough").caps.fidelity = Fidelity::kQuantized;
-  const Selection selection = Select(Plain(), kCpu, Auto(Fidelity::kExact), fakes.list(), "site");
+  const Selection selection = Select(Plain(), kCpu, Auto(Fidelity::kExact), AttentionRegistry(fakes.list()), "site");
   EXPECT_EQ(selection.backend->name, "a");
   EXPECT_EQ(selection.why, "fastest exact");
   EXPECT_THAT(ReasonsFor(selection, "b"), ElementsAre("slower"));
@@ -174,7 +175,8 @@ TEST(Selector, AutoWithoutACandidateListsEveryReason) {
   FakeBackends fakes;
   fakes.Add("narrow").caps.head_dims = {8, 8, 1};
   fakes.Add("rough").caps.fidelity = Fidelity::kSparse;
-  const std::string error = ErrorOf([&] { Select(Plain(), kCpu, Auto(Fidelity::kExact), fakes.list(), "site"); });
+  const std::string error =
+      ErrorOf([&] { Select(Plain(), kCpu, Auto(Fidelity::kExact), AttentionRegistry(fakes.list()), "site"); });
   EXPECT_THAT(error, HasSubstr("narrow: head dim; rough: changes the picture; would work: rough (sparse)"));
 }
 
@@ -182,9 +184,10 @@ TEST(Selector, UnknownNamesListTheKnownAndTheNearest) {
   FakeBackends fakes;
   fakes.Add("flash").aliases = "quick fl2";
   fakes.Add("wide");
-  const std::string error = ErrorOf([&] { Select(Plain(), kCpu, Names({"flahs"}), fakes.list(), "site"); });
+  const std::string error =
+      ErrorOf([&] { Select(Plain(), kCpu, Names({"flahs"}), AttentionRegistry(fakes.list()), "site"); });
   EXPECT_EQ(error, "no attention backend named 'flahs'; known: flash, wide, auto; did you mean 'flash'");
-  EXPECT_EQ(Select(Plain(), kCpu, Names({" QUICK "}), fakes.list(), "site").backend->name, "flash");
+  EXPECT_EQ(Select(Plain(), kCpu, Names({" QUICK "}), AttentionRegistry(fakes.list()), "site").backend->name, "flash");
 }
 
 TEST(Selector, ACheckWithinABackendRefusesToo) {
@@ -192,7 +195,8 @@ TEST(Selector, ACheckWithinABackendRefusesToo) {
   fakes.Add("odd").check = [](const AttentionProblem& problem, const Device&) {
     return problem.q_len % 2 == 0 ? std::string_view("even length") : std::string_view();
   };
-  const std::string error = ErrorOf([&] { Select(Plain(), kCpu, Names({"odd"}), fakes.list(), "site"); });
+  const std::string error =
+      ErrorOf([&] { Select(Plain(), kCpu, Names({"odd"}), AttentionRegistry(fakes.list()), "site"); });
   EXPECT_THAT(error, HasSubstr("odd: even length; would work: none"));
 }
 
@@ -201,7 +205,7 @@ TEST(Selector, RefusesInconsistentProblems) {
   fakes.Add("wide");
   AttentionProblem problem = Plain();
   problem.kv_heads = 2;
-  EXPECT_THAT(ErrorOf([&] { Select(problem, kCpu, Auto(Fidelity::kSparse), fakes.list(), "site"); }),
+  EXPECT_THAT(ErrorOf([&] { Select(problem, kCpu, Auto(Fidelity::kSparse), AttentionRegistry(fakes.list()), "site"); }),
               HasSubstr("kv heads do not divide heads"));
 }
 

@@ -32,7 +32,7 @@ class TorchSdpa : public ::testing::Test {
   }
   static void Run(AttentionCase& attention) { RunIO(attention.problem(), attention.NewIO()); }
   static void RunIO(const AttentionProblem& problem, const AttentionIO& io) {
-    const auto plan = FindAttentionBackend("torch_sdpa").plan(problem, CpuDevice(), {});
+    const auto plan = MakePlan(AttentionRegistry::BuiltIn().Find("torch_sdpa"), problem, CpuDevice(), {});
     GuardedMemory workspace(plan->workspace_bytes(), 64);
     plan->Run(io, workspace.bytes());
   }
@@ -157,7 +157,8 @@ TEST_F(TorchSdpa, TheReferenceKernelIsTheDefinition) {
 
 TEST_F(TorchSdpa, ScratchDoesNotGrowWithTheLength) {
   const auto bytes = [](const char* line) {
-    return FindAttentionBackend("torch_sdpa").plan(ParseAttentionProblem(line), CpuDevice(), {})->workspace_bytes();
+    return MakePlan(AttentionRegistry::BuiltIn().Find("torch_sdpa"), ParseAttentionProblem(line), CpuDevice(), {})
+        ->workspace_bytes();
   };
   EXPECT_EQ(bytes("f32 h1 d512 q64 kv64"), bytes("f32 h1 d512 q16384 kv16384"));
 }

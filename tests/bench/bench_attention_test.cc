@@ -80,7 +80,7 @@ TEST(BenchAttention, RefusesWhatCannotRunBeforeAnythingRuns) {
 }
 
 TEST(BenchAttention, RefusesBf16ArithmeticForOtherOperands) {
-  const AttentionBackend& fa = FindAttentionBackend("fa");
+  const AttentionBackend& fa = AttentionRegistry::BuiltIn().Find("fa");
   Options options;
   options.Set("arithmetic", std::string("bf16"));
   const auto problem = ParseAttentionProblem("f32 b1 h1/1 d32 q64 kv64 mask=none");

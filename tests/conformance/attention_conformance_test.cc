@@ -56,7 +56,7 @@ void ExpectServes(const AttentionBackend& backend, AttentionCase& attention, con
   std::vector<std::byte> single;
   for (const int threads : {1, 2}) {
     SetThreads(threads);
-    const auto plan = backend.plan(attention.problem(), CpuDevice(), ResolveOptions(backend, {}));
+    const auto plan = MakePlan(backend, attention.problem(), CpuDevice(), {});
     ASSERT_NE(plan, nullptr);
     RunOnce(*plan, attention);
     ASSERT_EQ(Deviation(attention, truth, backend.caps.fidelity), "") << threads << " threads";
@@ -69,7 +69,7 @@ void ExpectRefusedByName(const AttentionBackend& backend, const AttentionProblem
                          const std::vector<std::string_view>& reasons) {
   const AttentionRequest request{{std::string(backend.name)}, ChoiceSource::kForced, Fidelity::kSparse, {}};
   try {
-    Select(problem, CpuDevice(), request, AttentionBackends(), "conformance");
+    Select(problem, CpuDevice(), request, AttentionRegistry::BuiltIn(), "conformance");
     FAIL() << backend.name << " served what the rules refuse";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
@@ -90,7 +90,7 @@ void CheckCase(const CaseSpec& spec) {
   const AttentionTruth truth = SolveInDoubles(attention);
   for (const Isa isa : MachineIsas()) {
     SetActiveIsa(isa);
-    for (const AttentionBackend* backend : AttentionBackends()) {
+    for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().backends()) {
       SCOPED_TRACE(std::string(backend->name) + " on " + std::string(Name(isa)) + ": " + spec.ToString());
       const auto reasons = Refusals(*backend, spec.problem, CpuDevice());
       if (!reasons.empty()) {

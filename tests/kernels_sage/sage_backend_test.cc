@@ -10,7 +10,7 @@
 namespace tessera {
 namespace {
 
-const AttentionBackend& Sage() { return FindAttentionBackend("sage"); }
+const AttentionBackend& Sage() { return AttentionRegistry::BuiltIn().Find("sage"); }
 
 std::vector<std::byte> BytesWith(AttentionCall* call, const Options& options) {
   call->problem.needs_lse = true;

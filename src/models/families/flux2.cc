@@ -114,8 +114,10 @@ class Flux2Denoiser final : public Denoiser {
   void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept override {
     ConvertElements(latents.raw(), latents.dtype(), input_.mutable_raw(), DType::kF32, latents.numel());
     if (conditioning_.negative_prompt_embeds.defined()) {
+      context.attention.BeginPass(1);
       RunPass(conditioning_.negative_prompt_embeds, timestep, context);
       std::memcpy(prediction.mutable_raw(), raw_.raw(), prediction.bytes());
+      context.attention.BeginPass(0);
       RunPass(conditioning_.prompt_embeds, timestep, context);
       MixGuidance(prediction);
     } else {

@@ -26,6 +26,7 @@ class Denoising final : public PictureStage {
         run.job, {run.prompts[picture.prompt].prompt_embeds, run.negative_prompt_embeds, run.reference_rows});
     const size_t steps = picture.scheduler->timesteps().size();
     run.progress.Begin("denoising", static_cast<int64_t>(steps));
+    BeginAttention(run, picture);
     for (size_t i = 0; i < steps; ++i) RunStep(run, picture, *denoiser, static_cast<int>(i));
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));
@@ -33,6 +34,14 @@ class Denoising final : public PictureStage {
   }
 
  private:
+  static void BeginAttention(RunState& run, const PictureState& picture) {
+    const auto timesteps = picture.scheduler->timesteps();
+    run.attention.BeginDenoising({.steps = static_cast<int>(timesteps.size()),
+                                  .passes = run.guided() ? 2 : 1,
+                                  .timesteps = {timesteps.begin(), timesteps.end()},
+                                  .seed = picture.seed});
+  }
+
   static void Load(RunState& run) {
     if (run.denoiser != nullptr) return;
     run.progress.Begin("loading", 1);
