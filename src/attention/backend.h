@@ -68,6 +68,8 @@ struct DenoisingOutline {
   int passes = 1;                      // forward passes of a step: conditional, unconditional, ...
   std::vector<double> timesteps = {};  // of the scheduler, one per step; may be empty
   uint64_t seed = 0;
+  // Video tokens that start a clustering of queries and keys, [heads, clusters]; empty: drawn from the seed.
+  std::vector<int32_t> q_init_tokens = {}, k_init_tokens = {};
 };
 
 // Values by key, in the order of the keys: equal contents compare equal.
