@@ -49,6 +49,24 @@ int64_t BlockWalk::VisibleKeys(int64_t batch) const noexcept {
   return length;
 }
 
+QueryRange BlockWalk::Around(int64_t window, const QueryBlock& block, int64_t chunk) const noexcept {
+  QueryRange range{0, problem_.q_len};
+  if (chunk != INT64_MAX) {
+    if (io_.blocks != nullptr) {
+      const BlockPlan& plan = *io_.blocks;
+      const auto offsets = HeadPart(plan.q.offsets, plan.per_head, static_cast<size_t>(plan.q_blocks) + 1,
+                                    HeadIndex(block.batch, block.head));
+      range = {offsets[static_cast<size_t>(window)], offsets[static_cast<size_t>(window) + 1]};
+    }
+    range.begin += (block.first - range.begin) / chunk * chunk;
+    range.end = std::min(range.begin + chunk, range.end);
+  }
+  if ((problem_.mask & kMaskVarlen) == 0) return range;
+  const auto after = std::upper_bound(io_.cu_seqlens_q.begin(), io_.cu_seqlens_q.end(), block.first);
+  if (after == io_.cu_seqlens_q.end()) return {block.first, block.first + block.count};
+  return {std::max<int64_t>(range.begin, *(after - 1)), std::min<int64_t>(range.end, *after)};
+}
+
 int64_t BlockWalk::QueryToken(const QueryBlock& block, int query) const noexcept {
   const int64_t position = block.first + query;
   if (io_.blocks == nullptr) return position;

@@ -24,12 +24,16 @@ struct PanelVisit {
 struct QueryBlock {
   int64_t batch = 0;
   int head = 0;
-  int64_t first = 0;                       // position
-  int count = 0;                           // 1..64
-  int64_t key_begin = 0, key_end = 0;      // positions outside are hidden
-  int64_t diagonal = INT64_MAX;            // query position p sees key positions up to p + diagonal; INT64_MAX: no limit
+  int64_t first = 0;                   // position
+  int count = 0;                       // 1..64
+  int64_t key_begin = 0, key_end = 0;  // positions outside are hidden
+  int64_t diagonal = INT64_MAX;        // query position p sees key positions up to p + diagonal; INT64_MAX: no limit
   int64_t entry_begin = 0, entry_end = 0;  // into BlockPlan::kv_list
   int mask_word = 0;                       // of BlockPlan::query_masks
+};
+
+struct QueryRange {
+  int64_t begin = 0, end = 0;  // positions
 };
 
 // Positions equal tokens unless a BlockPlan permutes them. Causal masks do not combine with permutations.
@@ -41,6 +45,10 @@ class BlockWalk {
   int64_t windows() const noexcept { return windows_; }
   // The next block of a window; `block->count` is 0 before the first. False at the end.
   bool NextBlock(int64_t window, QueryBlock* block) const noexcept;
+
+  // The queries of the block's packed sequence that lie in its `chunk` positions, counted from the start of the call or
+  // of the plan's query block; INT64_MAX: all of the sequence.
+  QueryRange Around(int64_t window, const QueryBlock& block, int64_t chunk) const noexcept;
 
   int64_t QueryToken(const QueryBlock& block, int query) const noexcept;
   // The token at a key position, or -1 when no query may see it.

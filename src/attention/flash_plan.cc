@@ -42,8 +42,8 @@ class FlashPanels final : public PanelKernel {
             .scratch = 2 * QueryBytes() + kProbabilityBytes + 2 * kStatisticBytes};
   }
 
-  void Pack(const FlashRows& keys, const FlashRows& values, const std::byte*,
-            std::span<std::byte* const, 2> panels) const noexcept override {
+  void Pack(const FlashRows& keys, const FlashRows& values, const std::byte*, std::span<std::byte* const, 2> panels,
+            float) const noexcept override {
     kernel_.pack_keys(format_, keys, panels[0]);
     kernel_.pack_values(format_, values, panels[1]);
   }

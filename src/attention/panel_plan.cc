@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/check.h"
 #include "parallel/parallel_for.h"
@@ -13,6 +14,7 @@ static_assert(kWalkBlock == kFlashBlock);
 
 constexpr size_t kMostPackedBytes = size_t{256} << 20;  // of keys and values at a time; one kv head at least
 constexpr int64_t kPanelsPerItem = 4;                   // packed by one thread in one go
+constexpr int64_t kChunk = 128;                         // queries of QueryScope::kChunk
 constexpr size_t kAlignment = 64;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -21,6 +23,14 @@ PanelSizes Aligned(const PanelSizes& sizes) {
   return {Aligned(sizes.key_panel), Aligned(sizes.value_panel), Aligned(sizes.survey), Aligned(sizes.head),
           Aligned(sizes.scratch)};
 }
+
+int64_t ChunkOf(QueryScope scope) {
+  if (scope == QueryScope::kHead) return INT64_MAX;
+  return scope == QueryScope::kTwoChunks ? 2 * kChunk : kChunk;
+}
+
+// Of numbers without a sign: NaN is the largest.
+float Larger(float a, float b) { return std::isnan(b) || b > a ? b : a; }
 
 class PanelPlan final : public AttentionPlan {
  public:
@@ -122,8 +132,18 @@ class PanelPlan final : public AttentionPlan {
       if (!rows.any) return;
       const auto at = static_cast<size_t>(panel);
       const std::array panels = {Keys(part, n) + at * sizes_.key_panel, Values(part, n) + at * sizes_.value_panel};
-      kernel_->Pack(rows.keys, rows.values, Head(part, n), panels);
+      kernel_->Pack(rows.keys, rows.values, Head(part, n), panels, KeyMagnitude(part, n, panel));
     });
+  }
+
+  float KeyMagnitude(const Part& part, int64_t n, int64_t panel) const noexcept {
+    const int64_t count = kernel_->key_panels(), first = panel / count * count;
+    if (count == 1) return 0;
+    float most = 0;
+    for (int64_t i = first; i < std::min(first + count, part.walk.panels()); ++i) {
+      most = Larger(most, kernel_->KeyMagnitude(RowsOf(part, n, i).keys, Head(part, n)));
+    }
+    return most;
   }
 
   // Neighbouring items share keys and values. Windows go backwards: with a causal mask the longest come first.
@@ -136,9 +156,25 @@ class PanelPlan final : public AttentionPlan {
       QueryBlock block{.batch = head / problem_.heads, .head = static_cast<int>(head % problem_.heads)};
       const int64_t window = windows - 1 - rest / part.query_heads;
       while (part.walk.NextBlock(window, &block)) {
-        AttendBlock(part, n, block, scratch + static_cast<size_t>(thread) * sizes_.scratch);
+        std::byte* const own_scratch = scratch + static_cast<size_t>(thread) * sizes_.scratch;
+        if (kernel_->query_scope() != QueryScope::kBlock) LookAround(part, window, block, own_scratch);
+        AttendBlock(part, n, block, own_scratch);
       }
     });
+  }
+
+  // Of a whole head, blocks look at all queries again: that is a 64th of what scoring them against as many keys takes.
+  void LookAround(const Part& part, int64_t window, const QueryBlock& block, std::byte* scratch) const noexcept {
+    const QueryRange range = part.walk.Around(window, block, ChunkOf(kernel_->query_scope()));
+    for (int64_t begin = range.begin; begin < range.end; begin += kFlashBlock) {
+      QueryBlock piece = block;
+      piece.first = begin;
+      FlashRows rows;
+      for (int i = 0; i < std::min<int64_t>(kFlashBlock, range.end - begin); ++i) {
+        rows.row[i] = RowOf(part.io.q, block.batch, part.walk.QueryToken(piece, i), block.head);
+      }
+      kernel_->LookAround(rows, begin == range.begin, scratch);
+    }
   }
 
   void AttendBlock(const Part& part, int64_t n, const QueryBlock& block, std::byte* scratch) const noexcept {

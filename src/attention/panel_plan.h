@@ -32,6 +32,10 @@ class PanelVisits {
   const PanelSizes& sizes_;
 };
 
+// The queries that a kernel looks at together with a block of them: those of its 128 or 256 positions or of its head,
+// in the same packed sequence.
+enum class QueryScope { kBlock, kChunk, kTwoChunks, kHead };
+
 // A block of queries and where its results go.
 struct PanelQueries {
   int count = 0;  // 1..64
@@ -53,8 +57,16 @@ class PanelKernel {
   virtual void Conclude(std::span<const std::byte> /*surveys*/, size_t /*stride*/, std::byte* /*head*/) const noexcept {
   }
 
+  // How many neighbouring panels of keys share a scale. When more than one, Pack is told the largest KeyMagnitude of
+  // them.
+  virtual int64_t key_panels() const noexcept { return 1; }
+  virtual float KeyMagnitude(const FlashRows& /*keys*/, const std::byte* /*head*/) const noexcept { return 0; }
   virtual void Pack(const FlashRows& keys, const FlashRows& values, const std::byte* head,
-                    std::span<std::byte* const, 2> panels) const noexcept = 0;
+                    std::span<std::byte* const, 2> panels, float key_magnitude) const noexcept = 0;
+  // Called before Attend with all queries of the scope, 64 or fewer at a time; `first` marks the first of them. Not
+  // called for kBlock.
+  virtual QueryScope query_scope() const noexcept { return QueryScope::kBlock; }
+  virtual void LookAround(const FlashRows& /*queries*/, bool /*first*/, std::byte* /*scratch*/) const noexcept {}
   // Writes queries->out and queries->lse.
   virtual void Attend(const std::byte* head, PanelVisits* visits, PanelQueries* queries,
                       std::byte* scratch) const noexcept = 0;

@@ -37,7 +37,8 @@ SageFormat FormatOf(const AttentionProblem& problem, const SageKernel& kernel, c
   return {{problem.dtype, problem.head_dim, padded, scale_log2},
           RoundedUp(padded, kRowStep),
           options.granularity,
-          options.values};
+          options.values,
+          options.rounding};
 }
 
 // The largest magnitude of rounded values.
@@ -48,7 +49,10 @@ float LevelsOf(SageValues values) {
     case SageValues::kFp16:
       return 1;
     case SageValues::kFp8:
+    case SageValues::kFp8Unit:
       return kSageMostFp8;
+    case SageValues::kFp8UnitFnuz:
+      return kSageMostFnuz;
     case SageValues::kFp8Plus:
       return kSageMostFp8Plus;
   }
@@ -68,7 +72,7 @@ class SagePanels final : public PanelKernel {
             .value_panel = elements * value_bytes,
             .survey = kSageSurveyRows * RowBytes(),
             .head = kHeadRows * RowBytes(),
-            .scratch = 2 * QueryBytes() + 2 * kGroupBytes + 4 * kStatisticBytes};
+            .scratch = 2 * QueryBytes() + 2 * kGroupBytes + 5 * kStatisticBytes};
   }
 
   void Survey(const FlashRows& keys, const FlashRows& values, std::byte* survey) const noexcept override {
@@ -92,15 +96,36 @@ class SagePanels final : public PanelKernel {
   }
 
   void Pack(const FlashRows& keys, const FlashRows& values, const std::byte* head,
-            std::span<std::byte* const, 2> panels) const noexcept override {
-    kernel_.pack_keys(format_, keys, HeadAt(head), panels[0]);
-    kernel_.pack_values(format_, values, HeadAt(head), panels[1]);
+            std::span<std::byte* const, 2> panels, float key_magnitude) const noexcept override {
+    SageHead known = HeadAt(head);
+    if (key_panels() > 1) known.key_magnitude = &key_magnitude;
+    kernel_.pack_keys(format_, keys, known, panels[0]);
+    kernel_.pack_values(format_, values, known, panels[1]);
+  }
+
+  int64_t key_panels() const noexcept override {
+    return SharesScales() && options_.blocks == SageBlocks::k256x128 ? 2 : 1;
+  }
+  float KeyMagnitude(const FlashRows& keys, const std::byte* head) const noexcept override {
+    return kernel_.magnitude(format_, keys, HeadAt(head).key_mean);
+  }
+
+  QueryScope query_scope() const noexcept override {
+    if (!SharesScales()) return QueryScope::kBlock;
+    return options_.blocks == SageBlocks::k256x128 ? QueryScope::kTwoChunks : QueryScope::kChunk;
+  }
+  void LookAround(const FlashRows& queries, bool first, std::byte* scratch) const noexcept override {
+    float* const most = BlockIn(scratch).around;
+    const float magnitude = kernel_.magnitude(format_, queries, nullptr);
+    if (first || magnitude > *most || std::isnan(magnitude)) *most = magnitude;
   }
 
   void Attend(const std::byte* head, PanelVisits* panels, PanelQueries* queries,
               std::byte* scratch) const noexcept override {
-    SageBlock block = BlockIn(scratch);
+    const Scratch own = BlockIn(scratch);
+    SageBlock block = own.block;
     block.flash.count = queries->count;
+    if (SharesScales()) block.magnitude = own.around;
     kernel_.pack_queries(format_, queries->rows, HeadAt(head), &block);
     std::array<FlashVisit, kVisitsAtOnce> visits;
     while (const int count = panels->Next(visits)) kernel_.attend(format_, visits.data(), count, &block);
@@ -114,8 +139,16 @@ class SagePanels final : public PanelKernel {
 
  private:
   enum HeadRow { kKeyMean, kValueMean, kValueInverse, kValueScale, kHeadRows };
+  struct Scratch {
+    SageBlock block;
+    float* around = nullptr;  // the largest magnitude of the queries that share the block's scale
+  };
   static constexpr size_t kGroupBytes = kStatisticBytes * kSageGroupPanels * kFlashBlock;
 
+  // Whether blocks of queries have scales in common.
+  bool SharesScales() const noexcept {
+    return options_.granularity == SageGranularity::kPerBlock && options_.blocks != SageBlocks::k64x64;
+  }
   size_t RowBytes() const noexcept { return sizeof(float) * static_cast<size_t>(format_.stride); }
   size_t QueryBytes() const noexcept { return kStatisticBytes * static_cast<size_t>(format_.rows.padded); }
 
@@ -125,13 +158,15 @@ class SagePanels final : public PanelKernel {
     const float value_mean = options_.smooth_v && count > 0 ? whole[kSageValueSum] / count : 0;
     const float above = count > 0 ? whole[kSageValueMost] - value_mean : 0;
     const float below = count > 0 ? value_mean - whole[kSageValueLeast] : 0;
-    const float most = std::max({above, below, kSageLeastMagnitude}) + 0 * whole[kSageValueSum];
+    const float least = options_.rounding == SageRounding::kEven ? kSageLeastMagnitude : 0;
+    const float most = std::max({above, below, least}) + 0 * whole[kSageValueSum];
     const bool scales = options_.values != SageValues::kFp16;
+    const bool vanishes = std::isinf(levels / most);  // values whose scale cannot be inverted count as 0
     const auto stride = static_cast<size_t>(format_.stride);
     head[kKeyMean * stride] = options_.smooth_k && count > 0 ? whole[kSageKeySum] / count : 0;
     head[kValueMean * stride] = value_mean;
-    head[kValueInverse * stride] = scales ? levels / most : 1;
-    head[kValueScale * stride] = scales ? most / levels : 1;
+    head[kValueInverse * stride] = !scales ? 1 : vanishes ? 0 : levels / most;
+    head[kValueScale * stride] = !scales ? 1 : vanishes ? 0 : most / levels;
   }
 
   SageHead HeadAt(const std::byte* head) const noexcept {
@@ -141,7 +176,7 @@ class SagePanels final : public PanelKernel {
             rows + kValueScale * stride};
   }
 
-  SageBlock BlockIn(std::byte* at) const noexcept {
+  Scratch BlockIn(std::byte* at) const noexcept {
     const auto take = [&at](size_t bytes) {
       auto* const taken = reinterpret_cast<float*>(at);
       at += bytes;
@@ -156,7 +191,7 @@ class SagePanels final : public PanelKernel {
     block.flash.sum = take(kStatisticBytes);
     block.query_scale = take(kStatisticBytes);
     block.mean_score = take(kStatisticBytes);
-    return block;
+    return {block, take(kStatisticBytes)};
   }
 
   const SageKernel& kernel_;

@@ -8,11 +8,16 @@
 
 namespace tessera {
 
+// Of kPerBlock: how many queries and keys share a scale.
+enum class SageBlocks { k64x64, k128x64, k256x128 };
+
 struct SageOptions {
   SageGranularity granularity = SageGranularity::kPerRow;
   SageValues values = SageValues::kInt8;
   bool smooth_k = true;
   bool smooth_v = false;
+  SageRounding rounding = SageRounding::kEven;
+  SageBlocks blocks = SageBlocks::k128x64;
 };
 
 // At most kSageMostChannels head dims.

@@ -25,7 +25,7 @@ double LargestScore(const AttentionCall& call) {
   return most;
 }
 
-bool IsFp8(SageValues values) { return values == SageValues::kFp8 || values == SageValues::kFp8Plus; }
+bool IsFp8(SageValues values) { return values >= SageValues::kFp8; }
 
 struct Bound {
   Operands operands;

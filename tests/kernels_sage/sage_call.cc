@@ -94,6 +94,9 @@ SageReferenceResult SolveByRecipe(const AttentionCall& call, int head, const Sag
   reference.format.rows = {p.dtype, p.head_dim, p.head_dim, static_cast<float>(scale_log2)};
   reference.format.granularity = options.granularity;
   reference.format.values = options.values;
+  reference.format.rounding = options.rounding;
+  reference.query_block = options.blocks == SageBlocks::k64x64 ? 64 : options.blocks == SageBlocks::k128x64 ? 128 : 256;
+  reference.key_block = options.blocks == SageBlocks::k256x128 ? 128 : 64;
   reference.smooth_k = options.smooth_k;
   reference.smooth_v = options.smooth_v;
   reference.q = q;
@@ -114,6 +117,10 @@ std::string NameOf(SageValues values) {
       return "fp8";
     case SageValues::kFp8Plus:
       return "fp8++";
+    case SageValues::kFp8Unit:
+      return "fp8 up to 1";
+    case SageValues::kFp8UnitFnuz:
+      return "fp8 fnuz up to 1";
   }
   return "";
 }

@@ -38,7 +38,8 @@ SageReferenceResult SolveByRecipe(const AttentionCall& call, int head, const Sag
 std::vector<float> HeadRows(const Rows& rows, int64_t length, int channels, int head);
 
 std::string NameOf(SageValues values);
-constexpr SageValues kAllSageValues[] = {SageValues::kInt8, SageValues::kFp16, SageValues::kFp8, SageValues::kFp8Plus};
+constexpr SageValues kAllSageValues[] = {SageValues::kInt8,    SageValues::kFp16,    SageValues::kFp8,
+                                         SageValues::kFp8Plus, SageValues::kFp8Unit, SageValues::kFp8UnitFnuz};
 constexpr SageGranularity kAllSageGranularities[] = {SageGranularity::kPerRow, SageGranularity::kPerThread,
                                                      SageGranularity::kPerWarp, SageGranularity::kPerBlock};
 

@@ -18,14 +18,16 @@ constexpr size_t kBlock = kFlashBlock;
 // One block of queries and one panel of keys and values of a kernel.
 class Tile {
  public:
-  Tile(const SageKernel& kernel, int channels, SageGranularity granularity, int queries, int keys)
-      : kernel_(kernel), queries_(queries), keys_(keys) {
+  Tile(const SageKernel& kernel, int channels, SageGranularity granularity, SageRounding rounding)
+      : kernel_(kernel), queries_(channels == 77 ? 37 : 64), keys_(channels == 96 ? 41 : 64) {
     const int step = kernel.channel_step, padded = (channels + step - 1) / step * step;
-    format_ = {{DType::kF32, channels, padded, 1.0f}, (padded + 15) / 16 * 16, granularity, SageValues::kInt8};
+    const float scale_log2 = rounding == SageRounding::kEven ? 1.0f : 0.1275f;
+    format_ = {{DType::kF32, channels, padded, scale_log2}, (padded + 15) / 16 * 16, granularity, SageValues::kInt8};
+    format_.rounding = rounding;
     memory_ = AllocateAligned(kBytes);
     std::memset(memory_.get(), 0xFF, kBytes);
-    q_ = Draw(queries, 1);
-    k_ = Draw(keys, 2);
+    q_ = Draw(queries_, 1);
+    k_ = Draw(keys_, 2);
     mean_ = Fill(0), ones_ = Fill(1), zeros_ = Fill(0);
     for (int d = 0; d < channels; ++d) mean_[d] = std::sin(static_cast<float>(d)) / 8;
   }
@@ -50,6 +52,8 @@ class Tile {
     kernel_.attend(format_, &visit, 1, &block_);
   }
 
+  int queries() const { return queries_; }
+  int keys() const { return keys_; }
   int QueryCode(int query, int channel) const { return Code(block_.flash.queries, kFlashBlock, 0, query, channel); }
   int KeyCode(int key, int channel) const {
     const int rows = kernel_.channel_step;
@@ -63,10 +67,10 @@ class Tile {
   float QueryScale(int query) const { return block_.query_scale[query]; }
   float Score(int query, int key) const { return block_.scores[key * kFlashBlock + query]; }
 
-  SageCodes QueryReference() const { return QuantizeSageQueries(q_, format_.rows.channels, format_.granularity); }
+  SageCodes QueryReference() const { return QuantizeSageQueries(q_, format_); }
   SageCodes KeyReference() const {
     const std::vector<float> mean(mean_, mean_ + format_.rows.channels);
-    return QuantizeSageKeys(k_, mean, format_.granularity);
+    return QuantizeSageKeys(k_, mean, format_);
   }
 
  private:
@@ -112,7 +116,8 @@ class Tile {
   float *mean_ = nullptr, *ones_ = nullptr, *zeros_ = nullptr, *key_panel_ = nullptr, *value_panel_ = nullptr;
 };
 
-void ExpectSameCodes(const Tile& tile, int channels, int queries, int keys) {
+void ExpectSameCodes(const Tile& tile, int channels) {
+  const int queries = tile.queries(), keys = tile.keys();
   const SageCodes q = tile.QueryReference(), k = tile.KeyReference();
   const auto dim = static_cast<size_t>(channels);
   for (int i = 0; i < queries; ++i) {
@@ -138,12 +143,14 @@ TEST(SageCodes, AndScoresEqualTheRecipeBitForBit) {
   for (const SageVariant& variant : SageVariants()) {
     for (const int channels : {64, 96, 128, 40, 3, 77, 256}) {
       for (const SageGranularity granularity : kAllSageGranularities) {
-        SCOPED_TRACE(fmt::format("{} d{} granularity {}", variant.name, channels, static_cast<int>(granularity)));
-        const int queries = channels == 77 ? 37 : 64, keys = channels == 96 ? 41 : 64;
-        Tile tile(*variant.kernel, channels, granularity, queries, keys);
-        tile.Pack();
-        ExpectSameCodes(tile, channels, queries, keys);
-        if (HasFatalFailure()) return;
+        for (const SageRounding rounding : {SageRounding::kEven, SageRounding::kAway}) {
+          SCOPED_TRACE(fmt::format("{} d{} granularity {} rounding {}", variant.name, channels,
+                                   static_cast<int>(granularity), static_cast<int>(rounding)));
+          Tile tile(*variant.kernel, channels, granularity, rounding);
+          tile.Pack();
+          ExpectSameCodes(tile, channels);
+          if (HasFatalFailure()) return;
+        }
       }
     }
   }
@@ -161,6 +168,26 @@ TEST(SageCodes, E4m3HasItsValuesTiesAndLimits) {
   EXPECT_EQ(RoundToE4m3Reference(0x1.0fp-6f), 0x1p-6f);
 }
 
+TEST(SageCodes, E4m3FnuzLiesOnePowerOfTwoLower) {
+  EXPECT_EQ(RoundToE4m3FnuzReference(240), 240);
+  EXPECT_EQ(RoundToE4m3FnuzReference(300), 240);
+  EXPECT_EQ(RoundToE4m3FnuzReference(-1e9f), -240);
+  EXPECT_EQ(RoundToE4m3FnuzReference(17), 16);
+  EXPECT_EQ(RoundToE4m3FnuzReference(0x1p-10f), 0x1p-10f);
+  EXPECT_EQ(RoundToE4m3FnuzReference(0x1p-11f), 0);
+  EXPECT_EQ(RoundToE4m3FnuzReference(0x1.8p-10f), 0x1p-9f);
+}
+
+// Halves go away from zero: rows of 127 and of halves have a scale of 1.
+TEST(SageCodes, RoundHalvesAwayFromZeroWhenAsked) {
+  SageFormat format{{DType::kF32, 4, 4, 1.0f}, 16, SageGranularity::kPerBlock, SageValues::kInt8};
+  const std::vector<float> rows = {127, 0.5f, -0.5f, 2.5f}, mean(4);
+  EXPECT_EQ(QuantizeSageKeys(rows, mean, format).codes, (std::vector<int32_t>{127, 0, 0, 2}));
+  format.rounding = SageRounding::kAway;
+  EXPECT_EQ(QuantizeSageKeys(rows, mean, format).codes, (std::vector<int32_t>{127, 1, -1, 3}));
+  EXPECT_EQ(QuantizeSageKeys(std::vector<float>(4), mean, format).scales[0], 1);
+}
+
 // Probabilities and the output of every recipe; ties of codes may fall either way.
 TEST(SageRecipe, IsWhatEveryKernelComputes) {
   for (const SageValues values : kAllSageValues) {
@@ -175,6 +202,35 @@ TEST(SageRecipe, IsWhatEveryKernelComputes) {
         RunSage(&call, variant.isa, options);
         EXPECT_LE(Between(call.out.HeadsFirst(), wanted.out).relative, 2e-3);
         for (size_t i = 0; i < wanted.lse.size(); ++i) ASSERT_NEAR(call.lse[i], wanted.lse[i], 5e-4) << i;
+      }
+    }
+  }
+}
+
+// Scales that blocks of queries and panels of keys have in common; a last block that is cut.
+TEST(SageRecipe, SharesScalesAmongBlocks) {
+  for (const SageBlocks blocks : {SageBlocks::k128x64, SageBlocks::k256x128}) {
+    for (const SageRounding rounding : {SageRounding::kEven, SageRounding::kAway}) {
+      for (const SageValues values : {SageValues::kInt8, SageValues::kFp8Unit, SageValues::kFp8UnitFnuz}) {
+        const SageOptions options{
+            .granularity = SageGranularity::kPerBlock, .values = values, .rounding = rounding, .blocks = blocks};
+        AttentionCall call = MakeSageCall("f32 b1 h1/1 d40 q420 kv460 mask=none", Operands::kBiased);
+        for (int d = 0; d < 40; ++d) {
+          call.q.Set(0, 200, 0, d, 6 * call.q.Get(0, 200, 0, d));
+          call.k.Set(0, 70, 0, d, 6 * call.k.Get(0, 70, 0, d));
+        }
+        const SageReferenceResult wanted = SolveByRecipe(call, 0, options, nullptr);
+        SageOptions own = options;
+        own.blocks = SageBlocks::k64x64;
+        for (const SageVariant& variant : SageVariants()) {
+          SCOPED_TRACE(variant.name + " " + NameOf(values));
+          RunSage(&call, variant.isa, options);
+          EXPECT_LE(Between(call.out.HeadsFirst(), wanted.out).relative, 2e-3);
+          for (size_t i = 0; i < wanted.lse.size(); ++i) ASSERT_NEAR(call.lse[i], wanted.lse[i], 5e-4) << i;
+          const auto out = call.out.bytes();
+          RunSage(&call, variant.isa, own);
+          EXPECT_NE(out, call.out.bytes());
+        }
       }
     }
   }

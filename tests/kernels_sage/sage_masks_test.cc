@@ -32,7 +32,12 @@ void ExpectRight(AttentionCall* call, const Visibility& visible) {
   const Answer answer = call->Solve(visible);
   for (const SageVariant& variant : SageVariants()) {
     for (const SageValues values : kAllSageValues) {
-      RunSage(call, variant.isa, {.granularity = SageGranularity::kPerThread, .values = values});
+      const bool unit = values >= SageValues::kFp8Unit;
+      RunSage(call, variant.isa,
+              {.granularity = unit ? SageGranularity::kPerBlock : SageGranularity::kPerThread,
+               .values = values,
+               .rounding = unit ? SageRounding::kAway : SageRounding::kEven,
+               .blocks = SageBlocks::k256x128});
       const Errors errors = call->Compare(answer);
       const std::string where = Print(call->problem) + " " + variant.name + " " + NameOf(values);
       EXPECT_LE(errors.relative, 0.05) << where;
@@ -107,6 +112,26 @@ TEST(SageMasks, KeepPackedSequencesApart) {
   }
 }
 
+// What a sequence's queries are scaled by does not depend on its neighbours.
+TEST(SageMasks, ScaleQueriesOfPackedSequencesApart) {
+  AttentionCall call = MakeSageCall("bf16 b1 h1/1 d40 q300 kv300 mask=varlen");
+  call.cu_seqlens_q = call.cu_seqlens_k = {0, 130, 300};
+  const SageOptions options{.granularity = SageGranularity::kPerBlock};
+  for (const SageVariant& variant : SageVariants()) {
+    RunSage(&call, variant.isa, options);
+    const auto before = call.out.HeadsFirst();
+    AttentionCall other = call;
+    for (int d = 0; d < 40; ++d) other.q.Set(0, 129, 0, d, 40 * call.q.Get(0, 129, 0, d));
+    RunSage(&other, variant.isa, options);
+    const auto after = other.out.HeadsFirst();
+    const auto same = [&](int64_t begin, int64_t end) {
+      return std::equal(before.begin() + begin * 40, before.begin() + end * 40, after.begin() + begin * 40);
+    };
+    EXPECT_TRUE(same(130, 300)) << variant.name;
+    EXPECT_FALSE(same(128, 130)) << variant.name;
+  }
+}
+
 void ExpectPlan(const std::string& line, PlanKind kind, int32_t q_step, bool query_masks) {
   AttentionCall call = MakeSageCall(line);
   if ((call.problem.mask & kMaskKeyLengths) != 0) {
@@ -144,10 +169,32 @@ TEST(SageOperands, OfZeroGiveTheMeanOfValues) {
         for (int64_t i = 0; i < 35; ++i) call.q.Set(0, i, 0, d, 0);
       }
       const Answer answer = call.Solve(VisibilityOf(call));
-      RunSage(&call, variant.isa, {.values = values});
-      const Errors errors = call.Compare(answer);
-      EXPECT_LE(errors.relative, 0.05) << variant.name << " " << NameOf(values);
-      EXPECT_LE(errors.lse, 1e-5) << variant.name << " " << NameOf(values);
+      for (const SageRounding rounding : {SageRounding::kEven, SageRounding::kAway}) {
+        RunSage(&call, variant.isa, {.values = values, .rounding = rounding});
+        const Errors errors = call.Compare(answer);
+        EXPECT_LE(errors.relative, 0.05) << variant.name << " " << NameOf(values);
+        EXPECT_LE(errors.lse, 1e-5) << variant.name << " " << NameOf(values);
+      }
+    }
+  }
+}
+
+// Magnitudes whose scales are subnormal or zero round to nothing rather than to NaN.
+TEST(SageOperands, MayBeTiny) {
+  for (const SageVariant& variant : SageVariants()) {
+    for (const SageValues values : kAllSageValues) {
+      AttentionCall call = MakeSageCall("f32 b1 h1/1 d64 q70 kv150 mask=none");
+      for (int64_t j = 0; j < 150; ++j) {
+        call.k.Set(0, j, 0, 0, j * 1e-40);
+        call.v.Set(0, j, 0, 1, j * 1e-40);
+        call.v.Set(0, j, 0, 2, j == 3 ? 1e-44 : 0);
+        for (int d = 1; d < 64; ++d) call.k.Set(0, j, 0, d, j * 1e-41);
+      }
+      for (const SageRounding rounding : {SageRounding::kEven, SageRounding::kAway}) {
+        RunSage(&call, variant.isa, {.values = values, .rounding = rounding});
+        for (const double x : call.out.HeadsFirst()) ASSERT_TRUE(std::isfinite(x)) << variant.name << NameOf(values);
+        EXPECT_LE(std::abs(call.out.Get(0, 0, 0, 2)), 1e-30) << variant.name << NameOf(values);
+      }
     }
   }
 }

@@ -14,13 +14,13 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 std::vector<std::string_view> Reasons(const char* backend, const std::string& line) {
-  return Refusals(FindAttentionBackend(backend), ParseAttentionProblem(line), CpuDevice());
+  return Refusals(AttentionRegistry::BuiltIn().Find(backend), ParseAttentionProblem(line), CpuDevice());
 }
 
 void ExpectAccurate(const char* name, const std::string& line) {
   AttentionCall call(line);
   call.problem.needs_lse = true;
-  const AttentionBackend& backend = FindAttentionBackend(name);
+  const AttentionBackend& backend = AttentionRegistry::BuiltIn().Find(name);
   ASSERT_THAT(Refusals(backend, call.problem, CpuDevice()), IsEmpty()) << name << " " << line;
   if ((call.problem.mask & kMaskVarlen) != 0) call.cu_seqlens_q = {0, 40, 90}, call.cu_seqlens_k = {0, 40, 90};
   call.Run(*backend.plan(call.problem, CpuDevice(), ResolveOptions(backend, {})));
@@ -83,7 +83,7 @@ TEST(VendorFlash, IsFlashAttentionByteForByte) {
     AttentionCall call("bf16 b1 h2/2 d72 q100 kv130 mask=none");
     call.problem.needs_lse = true;
     const auto bytes = [&call](const char* backend_name) {
-      const AttentionBackend& backend = FindAttentionBackend(backend_name);
+      const AttentionBackend& backend = AttentionRegistry::BuiltIn().Find(backend_name);
       call.Run(*backend.plan(call.problem, CpuDevice(), ResolveOptions(backend, {})));
       return call.out.bytes();
     };

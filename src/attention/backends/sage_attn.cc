@@ -12,7 +12,7 @@ constexpr std::array kOptions{
     OptionSpec{.key = "qk_granularity",
                .help =
                    "queries and keys that share a scale: per_row (each query, 64 keys), per_thread (2 x 8 groups of "
-                   "4 queries, 4 of 16 keys), per_warp (32 queries, 64 keys) or per_block (64 and 64)",
+                   "4 queries, 4 of 16 keys), per_warp (32 queries, 64 keys) or per_block (128 and 64)",
                .default_value = [] { return OptionValue("per_row"); },
                .least = {},
                .most = {},

@@ -67,12 +67,47 @@ struct SagePacking {
     return largest;
   }
 
+  alignas(64) static constexpr float kNoMean[kSageMostChannels] = {};
+
+  template <class Element>
+  static float Magnitude(const SageFormat& format, const FlashRows& rows, const float* mean) {
+    float most = 0;
+    for (int j = 0; j < kFlashBlock; ++j) {
+      most = Larger(most, LargestMagnitude<Element>(format, rows.row[j], mean == nullptr ? kNoMean : mean));
+    }
+    return most;
+  }
+
+  // How rows that share a scale become whole numbers.
+  struct Coder {
+    float fold = 1;     // of kAway: what rows are multiplied by first
+    float inverse = 0;  // of kEven
+    float scale = 1;    // what a code of 1 stands for
+  };
+  static Coder CoderFor(const SageFormat& format, float magnitude, float fold) {
+    if (format.rounding == SageRounding::kEven) {
+      const float most = Larger(kSageLeastMagnitude, magnitude);
+      return {1, kSageLevels / most, most / kSageLevels};
+    }
+    constexpr float kLeastNormal = 0x1p-126f;
+    const float scale = magnitude * fold / kSageLevels;
+    return {fold, 0, scale < kLeastNormal ? 1 : scale};  // so small that all codes are 0
+  }
+  // What queries are multiplied by before they become codes.
+  static float QueryFold(const SageFormat& format) {
+    return format.rounding == SageRounding::kAway ? format.rows.scale_log2 : 1;
+  }
+  static Vector CodesOf(const SageFormat& format, const Coder& coder, Vector x) {
+    if (format.rounding == SageRounding::kEven) return Lanes::RoundEven(Lanes::Mul(x, Lanes::Set(coder.inverse)));
+    return RoundAway<Lanes>(Lanes::Div(Lanes::Mul(x, Lanes::Set(coder.fold)), Lanes::Set(coder.scale)));
+  }
+
   static constexpr int kScales = kFlashBlock;  // at most
   // most[i]: the largest magnitude of the rows whose scale is i.
   template <class Element>
   static void LargestMagnitudes(const SageFormat& format, const FlashRows& rows, const float* mean,
                                 int (*scale_of)(SageGranularity, int), float* most) {
-    for (int i = 0; i < kScales; ++i) most[i] = kSageLeastMagnitude;
+    for (int i = 0; i < kScales; ++i) most[i] = 0;
     for (int j = 0; j < kFlashBlock; ++j) {
       float* of_row = most + scale_of(format.granularity, j);
       *of_row = Larger(*of_row, LargestMagnitude<Element>(format, rows.row[j], mean));
@@ -98,18 +133,21 @@ struct SagePacking {
 
   // kPair vectors of codes from word `word` of a row on.
   template <class Element>
-  static void RowCodes(const SageFormat& format, const void* row, const float* mean, float inverse_scale, int word,
+  static void RowCodes(const SageFormat& format, const void* row, const float* mean, const Coder& coder, int word,
                        Vector (&codes)[C::kPair]) {
     for (int p = 0; p < C::kPair; ++p) {
-      const Vector x = Centred<Element>(format, row, mean, word * C::kPair + p * kWidth);
-      codes[p] = Lanes::RoundEven(Lanes::Mul(x, Lanes::Set(inverse_scale)));
+      codes[p] = CodesOf(format, coder, Centred<Element>(format, row, mean, word * C::kPair + p * kWidth));
     }
   }
 
   template <class Element>
   static void PackKeys(const SageFormat& format, const FlashRows& rows, const SageHead& head, void* panel) {
     float most[kScales];
-    LargestMagnitudes<Element>(format, rows, head.key_mean, KeyScale, most);
+    if (head.key_magnitude != nullptr) {
+      for (int i = 0; i < kScales; ++i) most[i] = *head.key_magnitude;
+    } else {
+      LargestMagnitudes<Element>(format, rows, head.key_mean, KeyScale, most);
+    }
     const int words = format.rows.padded / C::kPair;
     float* const tiles = static_cast<float*>(panel);
     auto* const starts = reinterpret_cast<int32_t*>(tiles + kFlashBlock * words);
@@ -118,9 +156,9 @@ struct SagePacking {
       for (int word = 0; word < words; word += kWidth) {
         Vector columns[kWidth];
         for (int i = 0; i < kWidth; ++i) {
-          const float inverse_scale = kSageLevels / most[KeyScale(format.granularity, key + i)];
+          const Coder coder = CoderFor(format, most[KeyScale(format.granularity, key + i)], 1);
           Vector codes[C::kPair];
-          RowCodes<Element>(format, rows.row[key + i], head.key_mean, inverse_scale, word, codes);
+          RowCodes<Element>(format, rows.row[key + i], head.key_mean, coder, word, codes);
           columns[i] = C::KeyWords(codes);
           starts[key + i] += C::StartOf(columns[i]);
         }
@@ -131,23 +169,33 @@ struct SagePacking {
       }
     }
     auto* const scales = reinterpret_cast<float*>(starts + kFlashBlock);
-    for (int i = 0; i < kSageKeyScales; ++i) scales[i] = most[KeyScale(format.granularity, 2 * i)] / kSageLevels;
+    for (int i = 0; i < kSageKeyScales; ++i) {
+      scales[i] = CoderFor(format, most[KeyScale(format.granularity, 2 * i)], 1).scale;
+    }
+  }
+
+  template <class Element>
+  static void QueryCoders(const SageFormat& format, const FlashRows& rows, const SageBlock& block, Coder* coders) {
+    float most[kScales];
+    if (block.magnitude == nullptr) LargestMagnitudes<Element>(format, rows, kNoMean, QueryScale, most);
+    for (int i = 0; i < kFlashBlock; ++i) {
+      const float magnitude = block.magnitude == nullptr ? most[QueryScale(format.granularity, i)] : *block.magnitude;
+      coders[i] = CoderFor(format, magnitude, QueryFold(format));
+    }
   }
 
   template <class Element>
   static void PackQueries(const SageFormat& format, const FlashRows& rows, const SageHead& head, SageBlock* block) {
-    alignas(64) static constexpr float kNoMean[kSageMostChannels] = {};
-    float most[kScales];
-    LargestMagnitudes<Element>(format, rows, kNoMean, QueryScale, most);
+    Coder coders[kFlashBlock];
+    QueryCoders<Element>(format, rows, *block, coders);
     const int words = format.rows.padded / C::kPair;
     for (int lane = 0; lane < block->flash.count; lane += kWidth) {
       float* to = static_cast<float*>(block->flash.queries) + lane;
       for (int word = 0; word < words; word += kWidth) {
         Vector columns[kWidth];
         for (int i = 0; i < kWidth; ++i) {
-          const float inverse_scale = kSageLevels / most[QueryScale(format.granularity, lane + i)];
           Vector codes[C::kPair];
-          RowCodes<Element>(format, rows.row[lane + i], kNoMean, inverse_scale, word, codes);
+          RowCodes<Element>(format, rows.row[lane + i], kNoMean, coders[lane + i], word, codes);
           columns[i] = C::QueryWords(codes);
         }
         Lanes::Transpose(columns);
@@ -158,8 +206,8 @@ struct SagePacking {
       Lanes::Store(block->flash.sum + lane, Lanes::Zero());
     }
     for (int i = 0; i < kFlashBlock; ++i) {
-      const float scale = most[QueryScale(format.granularity, i)] / kSageLevels;
-      block->query_scale[i] = scale * format.rows.scale_log2;
+      const bool folded = format.rounding == SageRounding::kAway;
+      block->query_scale[i] = folded ? coders[i].scale : coders[i].scale * format.rows.scale_log2;
       block->mean_score[i] = format.rows.scale_log2 * MeanScore<Element>(format, rows.row[i], head.key_mean);
     }
     block->flash.started = false;
@@ -222,6 +270,11 @@ struct SageTable {
   static void Survey(const SageFormat& format, const FlashRows& keys, const FlashRows& values, float* survey) {
     ForElement(format.rows, [&](auto x) { Packing::template Survey<decltype(x)>(format, keys, values, survey); });
   }
+  static float Magnitude(const SageFormat& format, const FlashRows& rows, const float* mean) {
+    float most = 0;
+    ForElement(format.rows, [&](auto x) { most = Packing::template Magnitude<decltype(x)>(format, rows, mean); });
+    return most;
+  }
   static void PackKeys(const SageFormat& format, const FlashRows& rows, const SageHead& head, void* panel) {
     ForElement(format.rows, [&](auto x) { Packing::template PackKeys<decltype(x)>(format, rows, head, panel); });
   }
@@ -242,6 +295,10 @@ struct SageTable {
       case SageValues::kFp8:
       case SageValues::kFp8Plus:
         return PackValuesAs<Fp8Recipe<Lanes>>(format, rows, head, panel);
+      case SageValues::kFp8Unit:
+        return PackValuesAs<Fp8UnitRecipe<Lanes>>(format, rows, head, panel);
+      case SageValues::kFp8UnitFnuz:
+        return PackValuesAs<Fp8UnitFnuzRecipe<Lanes>>(format, rows, head, panel);
     }
   }
 
@@ -257,6 +314,10 @@ struct SageTable {
         return Sage<C, Fp8Recipe<Lanes>, kSageKeyScales>::Attend(format, visits, count, block);
       case SageValues::kFp8Plus:
         return Sage<C, Fp8PlusRecipe<Lanes>, kSageKeyScales>::Attend(format, visits, count, block);
+      case SageValues::kFp8Unit:
+        return Sage<C, Fp8UnitRecipe<Lanes>, kSageKeyScales>::Attend(format, visits, count, block);
+      case SageValues::kFp8UnitFnuz:
+        return Sage<C, Fp8UnitFnuzRecipe<Lanes>, kSageKeyScales>::Attend(format, visits, count, block);
     }
   }
 
@@ -267,7 +328,7 @@ struct SageTable {
   }
 
   static constexpr SageKernel kTable{
-      Lanes::kTileRows, sizeof(float) / C::kPair, Survey, PackKeys, PackValues, PackQueries, Attend, Finish};
+      Lanes::kTileRows, sizeof(float) / C::kPair, Survey, Magnitude, PackKeys, PackValues, PackQueries, Attend, Finish};
 };
 
 }  // namespace

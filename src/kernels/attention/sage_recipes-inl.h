@@ -41,6 +41,25 @@ inline typename Lanes::Vector RoundToE4m3(typename Lanes::Vector x) {
   return Lanes::SelectSmall(limited, kSmall, stepped, Lanes::RoundToFourBits(limited));
 }
 
+// The same for e4m3fnuz: one power of two lower, but up to 240.
+template <class Lanes>
+inline typename Lanes::Vector RoundToE4m3Fnuz(typename Lanes::Vector x) {
+  constexpr float kSmall = 0x1p-7f, kStepShift = 0x1.8p13f;
+  const auto most = Lanes::Set(kSageMostFnuz);
+  const auto limited = Lanes::Max(Lanes::Sub(Lanes::Zero(), most), Lanes::Min(most, x));
+  const auto stepped = Lanes::Sub(Lanes::Add(limited, Lanes::Set(kStepShift)), Lanes::Set(kStepShift));
+  return Lanes::SelectSmall(limited, kSmall, stepped, Lanes::RoundToFourBits(limited));
+}
+
+// To the nearest whole number, halves away from zero.
+template <class Lanes>
+inline typename Lanes::Vector RoundAway(typename Lanes::Vector x) {
+  const auto zero = Lanes::Zero(), half = Lanes::Set(0.5f);
+  const auto above = Lanes::RoundUp(Lanes::Sub(zero, Lanes::Add(Lanes::Max(x, zero), half)));
+  const auto below = Lanes::RoundUp(Lanes::Sub(Lanes::Min(x, zero), half));
+  return Lanes::Sub(below, above);
+}
+
 template <class C>
 struct Int8Recipe {
   using Lanes = typename C::Lanes;
@@ -99,6 +118,25 @@ template <class LanesType>
 struct Fp8PlusRecipe : Fp8Recipe<LanesType> {
   static constexpr bool kRoundsSums = true;
   static constexpr int kRowsPerRounding = kSageHalfKeys;
+};
+
+// Probabilities are rounded as they are, relative to the largest score so far.
+template <class LanesType>
+struct Fp8UnitRecipe : Fp8Recipe<LanesType> {
+  static constexpr float kTop = 0;
+  static constexpr int kGroupPanels = kSageUnitPanels;
+};
+
+template <class LanesType>
+struct Fp8UnitFnuzRecipe : Fp8UnitRecipe<LanesType> {
+  using Lanes = LanesType;
+  using Vector = typename Lanes::Vector;
+
+  static Vector StoreProbabilities(float* to, const Vector* rows, Vector sum) {
+    Lanes::Store(to, RoundToE4m3Fnuz<Lanes>(rows[0]));
+    return Lanes::Add(sum, rows[0]);
+  }
+  static Vector RoundValue(Vector x) { return RoundToE4m3Fnuz<Lanes>(x); }
 };
 
 }  // namespace

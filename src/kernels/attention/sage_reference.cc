@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tensor/dtype.h"
 
@@ -26,25 +27,53 @@ int QueryGroup(SageGranularity granularity, int i) {
 
 int KeyGroup(SageGranularity granularity, int j) { return granularity == SageGranularity::kPerThread ? j % 8 / 2 : 0; }
 
-SageCodes Quantize(std::span<const float> rows, std::span<const float> mean, int (*group_of)(SageGranularity, int),
-                   SageGranularity granularity) {
-  const size_t channels = mean.size(), count = rows.size() / channels;
-  const auto group = [&](size_t row) { return static_cast<size_t>(group_of(granularity, static_cast<int>(row))); };
-  std::vector<float> most(kFlashBlock, kSageLeastMagnitude);
-  for (size_t i = 0; i < rows.size(); ++i) {
+struct CodeRows {
+  std::span<const float> rows, mean;
+  float fold;  // what rows are multiplied by first
+  int (*group_of)(SageGranularity, int);
+};
+
+SageCodes Quantize(const CodeRows& from, const SageFormat& format) {
+  const size_t channels = from.mean.size(), count = from.rows.size() / channels;
+  const bool away = format.rounding == SageRounding::kAway;
+  const auto group = [&](size_t row) {
+    return static_cast<size_t>(from.group_of(format.granularity, static_cast<int>(row)));
+  };
+  const auto element = [&](size_t i) { return (from.rows[i] - from.mean[i % channels]) * from.fold; };
+  std::vector<float> most(kFlashBlock, away ? 0 : kSageLeastMagnitude);
+  for (size_t i = 0; i < from.rows.size(); ++i) {
     float& of_group = most[group(i / channels)];
-    of_group = std::max(of_group, std::abs(rows[i] - mean[i % channels]));
+    of_group = std::max(of_group, std::abs(element(i)));
   }
-  SageCodes result{std::vector<int32_t>(rows.size()), std::vector<float>(count)};
+  SageCodes result{std::vector<int32_t>(from.rows.size()), std::vector<float>(count)};
   for (size_t row = 0; row < count; ++row) {
-    const float inverse = kSageLevels / most[group(row)];
-    result.scales[row] = most[group(row)] / kSageLevels;
-    for (size_t d = 0; d < channels; ++d) {
-      const float centred = rows[row * channels + d] - mean[d];
-      result.codes[row * channels + d] = static_cast<int32_t>(std::nearbyint(centred * inverse));
+    const float inverse = kSageLevels / most[group(row)], scale = most[group(row)] / kSageLevels;
+    const bool vanishes = away && scale < std::numeric_limits<float>::min();
+    result.scales[row] = vanishes ? 1 : scale;
+    for (size_t i = row * channels; i < (row + 1) * channels; ++i) {
+      if (vanishes) continue;
+      const float code = away ? std::trunc(element(i) / scale + std::copysign(0.5f, element(i)))
+                              : std::nearbyint(element(i) * inverse);
+      result.codes[i] = static_cast<int32_t>(code);
     }
   }
   return result;
+}
+
+// To nearest even in e4m3 whose least normal number is 2^least, saturated.
+float RoundToFloat8(float x, int least, float most) {
+  if (x == 0) return x;
+  const int exponent = std::max(static_cast<int>(std::floor(std::log2(std::abs(x)))), least);
+  const float step = std::ldexp(1.0f, exponent - 3);
+  return std::copysign(std::min(most, std::nearbyint(std::abs(x) / step) * step), x);
+}
+
+// The first `count` rows from `first` on, which start a block of the codes' own.
+SageCodes Part(const SageCodes& codes, size_t first, size_t count, size_t channels) {
+  const auto at = static_cast<int64_t>(first), end = static_cast<int64_t>(first + count);
+  const auto dim = static_cast<int64_t>(channels);
+  return {{codes.codes.begin() + at * dim, codes.codes.begin() + end * dim},
+          {codes.scales.begin() + at, codes.scales.begin() + end}};
 }
 
 struct Values {
@@ -54,7 +83,8 @@ struct Values {
 
 float Levels(SageValues values) {
   if (values == SageValues::kInt8) return kSageLevels;
-  return values == SageValues::kFp8 ? kSageMostFp8 : kSageMostFp8Plus;
+  if (values == SageValues::kFp8UnitFnuz) return kSageMostFnuz;
+  return values == SageValues::kFp8Plus ? kSageMostFp8Plus : kSageMostFp8;
 }
 
 class Reference {
@@ -67,17 +97,23 @@ class Reference {
         key_mean_(channels_) {
     if (call.smooth_k) key_mean_ = MeanOf(call.k);
     RoundValues();
-    for (size_t begin = 0; begin < keys_; begin += kFlashBlock) {
-      panels_.push_back(KeyCodes(begin, std::min(keys_, begin + kFlashBlock)));
+    for (size_t begin = 0; begin < keys_; begin += KeyBlock()) {
+      const size_t end = std::min(keys_, begin + KeyBlock());
+      const SageCodes codes = KeyCodes(begin, end);
+      for (size_t panel = begin; panel < end; panel += kFlashBlock) {
+        panels_.push_back(Part(codes, panel - begin, std::min<size_t>(kFlashBlock, end - panel), channels_));
+      }
     }
   }
 
   SageReferenceResult Run() {
     SageReferenceResult result{std::vector<double>(queries_ * channels_), std::vector<double>(queries_, -INFINITY)};
     for (size_t first = 0; first < queries_; first += kFlashBlock) {
-      const size_t count = std::min<size_t>(kFlashBlock, queries_ - first);
-      const auto codes = QuantizeSageQueries(call_.q.subspan(first * channels_, count * channels_),
-                                             static_cast<int>(channels_), call_.format.granularity);
+      const size_t count = std::min<size_t>(kFlashBlock, queries_ - first), begin = first / QueryBlock() * QueryBlock();
+      const size_t end = std::min(queries_, begin + QueryBlock());
+      const auto block =
+          QuantizeSageQueries(call_.q.subspan(begin * channels_, (end - begin) * channels_), call_.format);
+      const SageCodes codes = Part(block, first - begin, count, channels_);
       const auto groups = GroupsSeenBy(first, count);
       for (size_t i = 0; i < count; ++i) Attend(codes, i, first + i, groups, &result);
     }
@@ -85,6 +121,9 @@ class Reference {
   }
 
  private:
+  bool PerBlock() const { return call_.format.granularity == SageGranularity::kPerBlock; }
+  size_t QueryBlock() const { return PerBlock() ? call_.query_block : kFlashBlock; }
+  size_t KeyBlock() const { return PerBlock() ? call_.key_block : kFlashBlock; }
   bool Present(size_t key) const { return !call_.present || call_.present(static_cast<int64_t>(key)); }
   bool Visible(size_t query, size_t key) const {
     return Present(key) && (!call_.visible || call_.visible(static_cast<int64_t>(query), static_cast<int64_t>(key)));
@@ -111,7 +150,10 @@ class Reference {
         return static_cast<double>(x);
       case SageValues::kFp8:
       case SageValues::kFp8Plus:
+      case SageValues::kFp8Unit:
         return static_cast<double>(RoundToE4m3Reference(x));
+      case SageValues::kFp8UnitFnuz:
+        return static_cast<double>(RoundToE4m3FnuzReference(x));
     }
     return 0;
   }
@@ -120,13 +162,14 @@ class Reference {
     const auto mean = call_.smooth_v ? MeanOf(call_.v) : std::vector<float>(channels_);
     values_ = {std::vector<double>(keys_ * channels_), std::vector<double>(channels_), {mean.begin(), mean.end()}};
     for (size_t d = 0; d < channels_; ++d) {
-      float most = kSageLeastMagnitude;
+      float most = call_.format.rounding == SageRounding::kAway ? 0 : kSageLeastMagnitude;
       for (size_t key = 0; key < keys_; ++key) {
         if (Present(key)) most = std::max(most, std::abs(call_.v[key * channels_ + d] - mean[d]));
       }
       const bool scales = call_.format.values != SageValues::kFp16;
-      const float inverse = scales ? Levels(call_.format.values) / most : 1;
+      float inverse = scales ? Levels(call_.format.values) / most : 1;
       values_.scale[d] = scales ? static_cast<double>(most / Levels(call_.format.values)) : 1;
+      if (std::isinf(inverse)) inverse = 0;
       for (size_t key = 0; key < keys_; ++key) {
         if (!Present(key)) continue;
         values_.rounded[key * channels_ + d] = RoundValue((call_.v[key * channels_ + d] - mean[d]) * inverse);
@@ -134,10 +177,14 @@ class Reference {
     }
   }
 
+  static size_t PanelsOfGroup(SageValues values) {
+    if (values == SageValues::kInt8 || values == SageValues::kFp16) return kSageGroupPanels;
+    return values == SageValues::kFp8 || values == SageValues::kFp8Plus ? 1 : kSageUnitPanels;
+  }
+
   // The panels a block of queries sees, cut into groups that share a reference.
   std::vector<std::vector<size_t>> GroupsSeenBy(size_t first, size_t count) const {
-    const bool whole = call_.format.values == SageValues::kInt8 || call_.format.values == SageValues::kFp16;
-    const size_t most = whole ? kSageGroupPanels : 1;
+    const size_t most = PanelsOfGroup(call_.format.values);
     std::vector<std::vector<size_t>> groups;
     for (size_t panel = 0; panel * kFlashBlock < keys_; ++panel) {
       bool seen = false;
@@ -172,7 +219,9 @@ class Reference {
           sum += int64_t{queries.codes[i * channels_ + d]} * keys.codes[(key - begin) * channels_ + d];
         }
         const double scale = static_cast<double>(queries.scales[i]) * static_cast<double>(keys.scales[key - begin]);
-        scores.push_back({key, static_cast<double>(sum) * scale * static_cast<double>(call_.format.rows.scale_log2)});
+        const bool folded = call_.format.rounding == SageRounding::kAway;
+        const double rest = folded ? 1 : static_cast<double>(call_.format.rows.scale_log2);
+        scores.push_back({key, static_cast<double>(sum) * scale * rest});
       }
     }
     return scores;
@@ -185,7 +234,7 @@ class Reference {
       if (Present(key)) continue;
       std::copy(key_mean_.begin(), key_mean_.end(), rows.begin() + static_cast<int64_t>((key - begin) * channels_));
     }
-    return QuantizeSageKeys(rows, key_mean_, call_.format.granularity);
+    return QuantizeSageKeys(rows, key_mean_, call_.format);
   }
 
   void Attend(const SageCodes& codes, size_t i, size_t query, const std::vector<std::vector<size_t>>& groups,
@@ -214,8 +263,9 @@ class Reference {
   }
 
   double Top() const {
-    if (call_.format.values == SageValues::kFp16) return 0;
-    return static_cast<double>(call_.format.values == SageValues::kInt8 ? kSageLog2Int8 : kSageLog2Fp8);
+    if (call_.format.values == SageValues::kInt8) return static_cast<double>(kSageLog2Int8);
+    const bool stretched = call_.format.values == SageValues::kFp8 || call_.format.values == SageValues::kFp8Plus;
+    return stretched ? static_cast<double>(kSageLog2Fp8) : 0;
   }
 
   // Returns the sum of probabilities that goes with what it adds to `out`.
@@ -226,9 +276,7 @@ class Reference {
     for (size_t n = 0; n < scores.size(); ++n) {
       const double weight = std::exp2(scores[n].value - offset);
       const bool whole = call_.format.values == SageValues::kInt8, e4m3 = call_.format.values >= SageValues::kFp8;
-      weights[n] = whole  ? std::nearbyint(weight)
-                   : e4m3 ? static_cast<double>(RoundToE4m3Reference(static_cast<float>(weight)))
-                          : weight;
+      weights[n] = whole ? std::nearbyint(weight) : e4m3 ? RoundValue(static_cast<float>(weight)) : weight;
       total += whole ? weights[n] : weight;
     }
     for (size_t d = 0; d < channels_; ++d) {
@@ -255,21 +303,18 @@ class Reference {
 
 }  // namespace
 
-SageCodes QuantizeSageQueries(std::span<const float> rows, int channels, SageGranularity granularity) {
-  const std::vector<float> no_mean(static_cast<size_t>(channels));
-  return Quantize(rows, no_mean, QueryGroup, granularity);
+SageCodes QuantizeSageQueries(std::span<const float> rows, const SageFormat& format) {
+  const std::vector<float> no_mean(static_cast<size_t>(format.rows.channels));
+  const float fold = format.rounding == SageRounding::kAway ? format.rows.scale_log2 : 1;
+  return Quantize({rows, no_mean, fold, QueryGroup}, format);
 }
 
-SageCodes QuantizeSageKeys(std::span<const float> rows, std::span<const float> mean, SageGranularity granularity) {
-  return Quantize(rows, mean, KeyGroup, granularity);
+SageCodes QuantizeSageKeys(std::span<const float> rows, std::span<const float> mean, const SageFormat& format) {
+  return Quantize({rows, mean, 1, KeyGroup}, format);
 }
 
-float RoundToE4m3Reference(float x) {
-  if (x == 0) return x;
-  const int exponent = std::max(static_cast<int>(std::floor(std::log2(std::abs(x)))), -6);
-  const float step = std::ldexp(1.0f, exponent - 3);
-  return std::copysign(std::min(kSageMostFp8, std::nearbyint(std::abs(x) / step) * step), x);
-}
+float RoundToE4m3Reference(float x) { return RoundToFloat8(x, -6, kSageMostFp8); }
+float RoundToE4m3FnuzReference(float x) { return RoundToFloat8(x, -7, kSageMostFnuz); }
 
 SageReferenceResult RunSageReference(const SageReferenceCall& call) { return Reference(call).Run(); }
 

@@ -15,15 +15,19 @@ struct SageCodes {
   std::vector<float> scales;
 };
 
-// Rows are [rows][channels] and start at a block of queries or a panel of keys; `mean` is [channels].
-SageCodes QuantizeSageQueries(std::span<const float> rows, int channels, SageGranularity granularity);
-SageCodes QuantizeSageKeys(std::span<const float> rows, std::span<const float> mean, SageGranularity granularity);
+// Rows are [rows][channels] and start at a block of queries or a panel of keys; `mean` is [channels]. With kPerBlock
+// all of them share a scale. With SageRounding::kAway the scales of queries include scale_log2.
+SageCodes QuantizeSageQueries(std::span<const float> rows, const SageFormat& format);
+SageCodes QuantizeSageKeys(std::span<const float> rows, std::span<const float> mean, const SageFormat& format);
 
 // To nearest even, saturated at 448.
 float RoundToE4m3Reference(float x);
+// Of AMD's kind with an exponent bias of 8, saturated at 240.
+float RoundToE4m3FnuzReference(float x);
 
 struct SageReferenceCall {
-  SageFormat format;  // rows.channels, rows.scale_log2, granularity and values count
+  SageFormat format;                        // rows.channels, rows.scale_log2, granularity, values and rounding count
+  size_t query_block = 64, key_block = 64;  // of kPerBlock: rows that share a scale; multiples of 64
   bool smooth_k = true, smooth_v = false;
   std::span<const float> q, k, v;                           // [rows][channels]
   std::function<bool(int64_t query, int64_t key)> visible;  // null: all
