@@ -12,7 +12,9 @@ struct Rule {
 
 bool CoversTokens(const AttentionProblem& problem) {
   const VideoGrid& grid = *problem.grid;
-  return grid.prefix + grid.t * grid.h * grid.w + grid.suffix == problem.kv_len;
+  if (grid.t < 1 || grid.h < 1 || grid.w < 1 || grid.prefix < 0 || grid.suffix < 0) return false;
+  const int64_t video = problem.kv_len - grid.prefix - grid.suffix;  // by division: the product may overflow
+  return video % grid.t == 0 && video / grid.t % grid.h == 0 && video / grid.t / grid.h == grid.w;
 }
 
 using Caps = AttentionCaps;
