@@ -2,13 +2,14 @@
 
 #include <vector>
 
+#include "text/precompiled_map.h"
 #include "text/tokenizer_part.h"
 #include "text/unicode.h"
 
 namespace tessera {
 namespace {
 
-constexpr const char* kKnown = "NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip and Sequence";
+constexpr const char* kKnown = "NFC, NFD, NFKC, NFKD, Lowercase, Precompiled, Prepend, Replace, Strip and Sequence";
 
 class FormNormalizer final : public Normalizer {
  public:
@@ -51,6 +52,41 @@ class ReplaceNormalizer final : public Normalizer {
  private:
   std::unique_ptr<Pattern> pattern_;
   std::string content_;
+};
+
+// Whole grapheme clusters first, then the code points of those that have no replacement.
+class PrecompiledNormalizer final : public Normalizer {
+ public:
+  explicit PrecompiledNormalizer(const Config& part) : map_(part.String("precompiled_charsmap", ""), part.file()) {}
+
+  std::string Apply(std::string_view text) const override {
+    std::string result;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = NextGrapheme(text, begin);
+      AppendGrapheme(text.substr(begin, end - begin), result);
+      begin = end;
+    }
+    return result;
+  }
+
+ private:
+  static constexpr size_t kLongestWhole = 5;  // bytes of a cluster that is looked up as a whole
+
+  void AppendGrapheme(std::string_view grapheme, std::string& result) const {
+    if (grapheme.size() <= kLongestWhole) {
+      if (const auto replacement = map_.Replacement(grapheme)) {
+        result.append(*replacement);
+        return;
+      }
+    }
+    for (size_t begin = 0, end = 0; begin < grapheme.size(); begin = end) {
+      NextCodePoint(grapheme, end);
+      const std::string_view symbol = grapheme.substr(begin, end - begin);
+      result.append(map_.Replacement(symbol).value_or(symbol));
+    }
+  }
+
+  PrecompiledMap map_;
 };
 
 enum class Side { kLeft, kRight, kBoth, kNone };
@@ -105,6 +141,7 @@ std::unique_ptr<Normalizer> MakeNormalizer(const Config& part) {
   if (type == "NFKC") return std::make_unique<FormNormalizer>(NormalForm::kNfkc);
   if (type == "NFKD") return std::make_unique<FormNormalizer>(NormalForm::kNfkd);
   if (type == "Lowercase") return std::make_unique<LowercaseNormalizer>();
+  if (type == "Precompiled") return std::make_unique<PrecompiledNormalizer>(part);
   if (type == "Prepend") return std::make_unique<PrependNormalizer>(part.String("prepend", ""));
   if (type == "Replace") {
     return std::make_unique<ReplaceNormalizer>(PatternOf(part, "pattern"), part.String("content", ""));

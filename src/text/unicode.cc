@@ -174,4 +174,18 @@ std::string LowerUnicode(std::string_view text) {
   return result;
 }
 
+size_t NextGrapheme(std::string_view text, size_t begin) noexcept {
+  utf8proc_int32_t state = 0;
+  size_t end = begin;
+  auto last = static_cast<utf8proc_int32_t>(NextCodePoint(text, end));
+  while (end < text.size()) {
+    size_t behind = end;
+    const auto next = static_cast<utf8proc_int32_t>(NextCodePoint(text, behind));
+    if (utf8proc_grapheme_break_stateful(last, next, &state)) break;
+    last = next;
+    end = behind;
+  }
+  return end;
+}
+
 }  // namespace tessera

@@ -21,6 +21,9 @@ bool IsWhiteSpace(char32_t code) noexcept;   // \s: the property White_Space
 bool IsWord(char32_t code) noexcept;         // \w: letters, marks, digits, connectors, joiners
 bool IsPunctuation(char32_t code) noexcept;  // \p{P} or an ASCII symbol
 
+// The end of the extended grapheme cluster that starts at `begin` < text.size() (Unicode annex 29).
+size_t NextGrapheme(std::string_view text, size_t begin) noexcept;
+
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 std::string Normalize(std::string_view text, NormalForm form);  // linear time
 std::string LowerUnicode(std::string_view text);                // each code point by itself

@@ -41,8 +41,8 @@ TEST_P(TokenizerGolden, GivesTheOriginalsIds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, TokenizerGolden,
-                         testing::Values("qwen2", "mistral", "mistral_llama_pattern", "llama3", "gemma", "clip",
-                                         "added_token_flags"),
+                         testing::Values("qwen2", "umt5", "t5", "mistral", "mistral_llama_pattern", "llama3", "gemma",
+                                         "clip", "added_token_flags"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST(TokenizerParts, EachGivesTheOriginalsIds) {
