@@ -1,5 +1,6 @@
 // Norm layers that own their weights.
 #pragma once
+#include <span>
 #include <string>
 
 #include "kernels/elementwise/elementwise.h"
@@ -24,6 +25,28 @@ class RmsNormLayer {
  private:
   Tensor weight_;
   float eps_ = 1e-6f;
+};
+
+// LayerNorm with weight and bias.
+class AffineLayerNorm {
+ public:
+  AffineLayerNorm() = default;
+  AffineLayerNorm(WeightMap& weights, const std::string& prefix, int64_t channels, float eps)
+      : scale_(weights.TakeF32(prefix + ".weight", {channels})),
+        shift_(weights.TakeF32(prefix + ".bias", {channels})),
+        eps_(eps) {
+    for (float& weight : std::span(scale_.mutable_data<float>(), static_cast<size_t>(channels))) weight -= 1.0f;
+  }
+  void Forward(const Tensor& src, Tensor& dst) const noexcept { LayerNormModulate(src, scale_, shift_, eps_, dst); }
+  Tensor Forward(const Tensor& src, DType dst_dtype, Workspace& workspace) const noexcept {
+    Tensor dst = workspace.Take(src.shape(), dst_dtype);
+    Forward(src, dst);
+    return dst;
+  }
+
+ private:
+  Tensor scale_, shift_;  // [channels]; the weight is 1 + scale
+  float eps_ = 1e-5f;
 };
 
 }  // namespace tessera

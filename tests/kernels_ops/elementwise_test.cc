@@ -129,6 +129,10 @@ TEST_F(ElementwiseTest, ActivationsAndSumsMatchReference) {
       ExpectLikeReference([&](Tensor& dst) { Add(a, b, dst); }, [&](Tensor& dst) { reference::Add(a, b, dst); }, start);
       ExpectLikeReference([&](Tensor& dst) { SiluMultiply(a, b, dst); },
                           [&](Tensor& dst) { reference::SiluMultiply(a, b, dst); }, start);
+      ExpectLikeReference([&](Tensor& dst) { GeluTanh(a, dst); }, [&](Tensor& dst) { reference::GeluTanh(a, dst); },
+                          start);
+      ExpectLikeReference([&](Tensor& dst) { GeluTanhMultiply(a, b, dst); },
+                          [&](Tensor& dst) { reference::GeluTanhMultiply(a, b, dst); }, start);
     }
   }
 }
@@ -149,6 +153,28 @@ TEST_F(ElementwiseTest, SiluIsAccurateEverywhereAndKeepsNan) {
     Silu(edge, edge);
     EXPECT_TRUE(std::isnan(edge.data<float>()[0]));
     EXPECT_NEAR(edge.data<float>()[1], 0.0f, 1e-5f);
+    EXPECT_EQ(edge.data<float>()[2], 1e30f);
+    EXPECT_EQ(edge.data<float>()[3], 0.0f);
+  }
+}
+
+TEST_F(ElementwiseTest, GeluByTheErrorFunctionMatchesReference) {
+  for (const DType dtype : kActivationTypes) {
+    const Tensor src = RandomTensor({5, 77}, dtype, 1, 2.0f);
+    ExpectLikeReference([&](Tensor& dst) { GeluErf(src, dst); }, [&](Tensor& dst) { reference::GeluErf(src, dst); },
+                        Poisoned(src.shape(), dtype));
+  }
+}
+
+TEST_F(ElementwiseTest, GeluVanishesFarBelowZeroAndIsTheIdentityFarAbove) {
+  Tensor edge = Tensor::Empty({4}, DType::kF32);
+  for (const Isa isa : MachineIsas()) {
+    SetActiveIsa(isa);
+    const float values[] = {std::numeric_limits<float>::quiet_NaN(), -1e30f, 1e30f, 0.0f};
+    std::memcpy(edge.mutable_raw(), values, sizeof values);
+    GeluTanh(edge, edge);
+    EXPECT_TRUE(std::isnan(edge.data<float>()[0]));
+    EXPECT_NEAR(edge.data<float>()[1], 0.0f, 1e-5f) << Name(isa);
     EXPECT_EQ(edge.data<float>()[2], 1e30f);
     EXPECT_EQ(edge.data<float>()[3], 0.0f);
   }

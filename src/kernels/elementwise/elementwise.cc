@@ -1,6 +1,7 @@
 #include "kernels/elementwise/elementwise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/elementwise/row_kernels.h"
@@ -111,6 +112,37 @@ void SiluMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept {
 void Silu(const Tensor& src, Tensor& dst) noexcept {
   const BinaryRows rows = Flat(src, src, dst);
   ForRows(RowCount(dst), rows.channels, ActiveRowKernels().silu, rows);
+}
+
+void GeluTanh(const Tensor& src, Tensor& dst) noexcept {
+  const BinaryRows rows = Flat(src, src, dst);
+  ForRows(RowCount(dst), rows.channels, ActiveRowKernels().gelu, rows);
+}
+
+void GeluTanhMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept {
+  const BinaryRows rows = Flat(gate, up, dst);
+  ForRows(RowCount(dst), rows.channels, ActiveRowKernels().gelu_multiply, rows);
+}
+
+namespace {
+template <class T>
+void GeluErfElements(const T* src, T* dst, int64_t count) {
+  ParallelFor(count, kElementsPerPart, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float x = ToFloat(src[i]);
+      Store(0.5f * x * (1.0f + std::erf(x * 0.70710678118654752f)), dst + i);
+    }
+  });
+}
+}  // namespace
+
+void GeluErf(const Tensor& src, Tensor& dst) noexcept {
+  TESSERA_CHECK(src.numel() == dst.numel() && src.dtype() == dst.dtype() && src.contiguous() && dst.contiguous());
+  if (TypeOf(src) == Element::kF32) {
+    GeluErfElements(src.data<float>(), dst.mutable_data<float>(), src.numel());
+  } else {
+    GeluErfElements(src.data<BFloat16>(), dst.mutable_data<BFloat16>(), src.numel());
+  }
 }
 
 void Add(const Tensor& a, const Tensor& b, Tensor& dst) noexcept {

@@ -36,6 +36,13 @@ void SiluMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept;
 
 void Silu(const Tensor& src, Tensor& dst) noexcept;
 
+// dst = GELU(src) with the tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415); may be in place.
+void GeluTanh(const Tensor& src, Tensor& dst) noexcept;
+// dst = GeluTanh(gate) * up.
+void GeluTanhMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept;
+// dst = GELU(src) by the error function; may be in place. Not vectorised: for small tensors.
+void GeluErf(const Tensor& src, Tensor& dst) noexcept;
+
 // GroupNorm over channels-last x [n, h, w, channels], then SiLU when asked. weight, bias [channels] f32.
 enum class Activation { kNone, kSilu };
 struct GroupNormShape {

@@ -28,6 +28,10 @@ double RoundedAs(DType dtype, double value) noexcept {
 int64_t Channels(const Tensor& t) noexcept { return t.dim(t.rank() - 1); }
 int64_t Rows(const Tensor& t) noexcept { return t.numel() / Channels(t); }
 double SiluOf(double x) noexcept { return x / (1.0 + std::exp(-x)); }
+double GeluTanhOf(double x) noexcept {
+  const double root = std::sqrt(2.0 / 3.14159265358979323846);
+  return 0.5 * x * (1.0 + std::tanh(root * (x + 0.044715 * x * x * x)));
+}
 
 double RmsFactor(const Tensor& x, int64_t offset, int64_t count, float eps) noexcept {
   double squares = 0;
@@ -121,6 +125,21 @@ void SiluMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept {
 
 void Silu(const Tensor& src, Tensor& dst) noexcept {
   for (int64_t i = 0; i < dst.numel(); ++i) Put(dst, i, SiluOf(Get(src, i)));
+}
+
+void GeluTanh(const Tensor& src, Tensor& dst) noexcept {
+  for (int64_t i = 0; i < dst.numel(); ++i) Put(dst, i, GeluTanhOf(Get(src, i)));
+}
+
+void GeluTanhMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept {
+  for (int64_t i = 0; i < dst.numel(); ++i) Put(dst, i, GeluTanhOf(Get(gate, i)) * Get(up, i));
+}
+
+void GeluErf(const Tensor& src, Tensor& dst) noexcept {
+  for (int64_t i = 0; i < dst.numel(); ++i) {
+    const double x = Get(src, i);
+    Put(dst, i, 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0))));
+  }
 }
 
 void Add(const Tensor& a, const Tensor& b, Tensor& dst) noexcept {

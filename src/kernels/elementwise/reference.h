@@ -11,6 +11,9 @@ void AddGated(Tensor& residual, const Tensor& update, const Tensor& gate) noexce
 void SwiGlu(const Tensor& src, Tensor& dst) noexcept;
 void SiluMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept;
 void Silu(const Tensor& src, Tensor& dst) noexcept;
+void GeluTanh(const Tensor& src, Tensor& dst) noexcept;
+void GeluTanhMultiply(const Tensor& gate, const Tensor& up, Tensor& dst) noexcept;
+void GeluErf(const Tensor& src, Tensor& dst) noexcept;
 void GroupNorm(const Tensor& src, const Tensor& weight, const Tensor& bias, const GroupNormShape& shape,
                Tensor& dst) noexcept;
 void UpsampleNearest2x(const Tensor& src, Tensor& dst) noexcept;

@@ -215,25 +215,48 @@ void AddRows(const BinaryRows& rows, int64_t begin, int64_t end) {
   });
 }
 
-void SiluRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+// x * sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3): what 0.5 x (1 + tanh u) is.
+inline Lanes GeluLanes(Lanes x) {
+  const Lanes twice = x * MulAdd(x * x, Set(2 * 0.7978845608028654f * 0.044715f), Set(2 * 0.7978845608028654f));
+  return x * Reciprocal(Set(1.0f) + Exp(-twice));
+}
+
+// dst = f(a).
+template <class F>
+inline void MapRows(const BinaryRows& rows, int64_t begin, int64_t end, const F& f) {
   WithTypes(rows.a.type, rows.dst.type, [&](auto* ta, auto* td) {
     for (int64_t i = begin; i < end; ++i) {
       const auto a = ElementsOf(Row(rows.a, i, ta));
-      StoreRow(Row(rows.dst, i, td), rows.channels, [&](auto... at) { return SiluLanes(a(at...)); });
+      StoreRow(Row(rows.dst, i, td), rows.channels, [&](auto... at) { return f(a(at...)); });
     }
   });
 }
 
-void SiluMultiplyRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+// dst = f(a) * b.
+template <class F>
+inline void MapMultiplyRows(const BinaryRows& rows, int64_t begin, int64_t end, const F& f) {
   WithTypes(rows.a.type, rows.b.type, [&](auto* ta, auto* tb) {
     WithType(rows.dst.type, [&](auto* td) {
       for (int64_t i = begin; i < end; ++i) {
         const auto a = ElementsOf(Row(rows.a, i, ta));
         const auto b = ElementsOf(Row(rows.b, i, tb));
-        StoreRow(Row(rows.dst, i, td), rows.channels, [&](auto... at) { return SiluLanes(a(at...)) * b(at...); });
+        StoreRow(Row(rows.dst, i, td), rows.channels, [&](auto... at) { return f(a(at...)) * b(at...); });
       }
     });
   });
+}
+
+void SiluRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+  MapRows(rows, begin, end, [](Lanes x) { return SiluLanes(x); });
+}
+void SiluMultiplyRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+  MapMultiplyRows(rows, begin, end, [](Lanes x) { return SiluLanes(x); });
+}
+void GeluRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+  MapRows(rows, begin, end, [](Lanes x) { return GeluLanes(x); });
+}
+void GeluMultiplyRows(const BinaryRows& rows, int64_t begin, int64_t end) {
+  MapMultiplyRows(rows, begin, end, [](Lanes x) { return GeluLanes(x); });
 }
 
 // f32 sums over at most this many pixels go to the doubles: keeps them accurate to ~1e-7 for any picture size.
@@ -316,8 +339,8 @@ void GroupNormApply(const GroupNormRows& rows, int64_t begin, int64_t end) {
   });
 }
 
-constexpr RowKernels kRowKernels = {LayerNormRows, RmsNormRows,      QkNormRotaryRows, AddRows,
-                                    SiluRows,      SiluMultiplyRows, GroupSums,        GroupNormApply};
+constexpr RowKernels kRowKernels = {LayerNormRows,    RmsNormRows, QkNormRotaryRows, AddRows,   SiluRows,
+                                    SiluMultiplyRows, GeluRows,    GeluMultiplyRows, GroupSums, GroupNormApply};
 
 }  // namespace
 }  // namespace tessera

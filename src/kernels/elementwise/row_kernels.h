@@ -65,6 +65,8 @@ struct RowKernels {
   void (*add)(const BinaryRows& rows, int64_t begin, int64_t end);
   void (*silu)(const BinaryRows& rows, int64_t begin, int64_t end);           // of a
   void (*silu_multiply)(const BinaryRows& rows, int64_t begin, int64_t end);  // silu(a) * b
+  void (*gelu)(const BinaryRows& rows, int64_t begin, int64_t end);           // of a, by tanh
+  void (*gelu_multiply)(const BinaryRows& rows, int64_t begin, int64_t end);  // gelu(a) * b
   // Adds the sums and squares of (src - pivot) over pixels [begin, end) to the totals.
   void (*group_sums)(const GroupNormRows& rows, int64_t begin, int64_t end, ChannelTotals totals);
   void (*group_norm)(const GroupNormRows& rows, int64_t begin, int64_t end);
