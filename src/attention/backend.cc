@@ -67,7 +67,7 @@ void CheckChoice(const AttentionBackend& backend, const OptionSpec& spec, const 
 }
 
 OptionValue CheckedValue(const AttentionBackend& backend, const OptionSpec& spec, OptionValue value) {
-  const OptionValue model = spec.default_value();
+  const OptionValue model = DefaultOf(spec);
   if (std::holds_alternative<double>(model) && std::holds_alternative<int64_t>(value)) {
     value = static_cast<double>(std::get<int64_t>(value));
   }
@@ -86,6 +86,10 @@ OptionValue CheckedValue(const AttentionBackend& backend, const OptionSpec& spec
 }  // namespace
 
 std::string_view Name(Fidelity fidelity) noexcept { return kFidelities[static_cast<size_t>(fidelity)]; }
+
+OptionValue DefaultOf(const OptionSpec& spec) {
+  return spec.made_default != nullptr ? *spec.made_default : spec.default_value();
+}
 
 void Options::Set(std::string key, OptionValue value) {
   const auto at = std::lower_bound(values_.begin(), values_.end(), key,
@@ -120,7 +124,7 @@ const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view k
 Options ResolveOptions(const AttentionBackend& backend, const Options& given) {
   Options resolved;
   std::vector<const OptionSpec*> seen;
-  for (const OptionSpec* spec : AllOptions(backend)) resolved.Set(std::string(spec->key), spec->default_value());
+  for (const OptionSpec* spec : AllOptions(backend)) resolved.Set(std::string(spec->key), DefaultOf(*spec));
   for (const auto& [key, value] : given.values()) {
     const OptionSpec* spec = FindOption(backend, key);
     if (spec == nullptr) RejectKey(backend, key);

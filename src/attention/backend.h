@@ -56,10 +56,12 @@ struct OptionSpec {
   std::string_view key;
   std::string_view help;
   OptionValue (*default_value)();
-  std::optional<double> least, most;  // for numbers
-  std::string_view choices;           // "a|b|c" for strings, empty: any
-  std::string_view aliases = {};      // further spellings, space separated
+  std::optional<double> least, most;          // for numbers
+  std::string_view choices;                   // "a|b|c" for strings, empty: any
+  std::string_view aliases = {};              // further spellings, space separated
+  const OptionValue* made_default = nullptr;  // of a backend made at run time: in place of default_value
 };
+OptionValue DefaultOf(const OptionSpec& spec);
 
 // What a plan may know about the request it serves, before its first step.
 struct DenoisingOutline {
@@ -109,6 +111,9 @@ class AttentionPlan {
   virtual const BlockPlan* decision() const noexcept { return nullptr; }
   // JSON of what a search has learnt over the request; "" when there is nothing to say.
   virtual std::string Findings() const { return {}; }
+  // Why a Run of this plan could not be done, the first that failed; "" as long as all were done. The output of a
+  // failed Run is undefined: callers look here before they use it.
+  virtual std::string_view failure() const noexcept { return {}; }
   // Never allocates or logs. `workspace` is 64-byte aligned and at least workspace_bytes() long.
   virtual void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept = 0;
 };

@@ -1,6 +1,7 @@
 #include "attention/composition.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -14,7 +15,7 @@ constexpr size_t kAlignment = 64;
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 HeadDims Both(const HeadDims& a, const HeadDims& b) noexcept {
-  const int step = std::max(a.step, b.step);
+  const int step = std::lcm(a.step, b.step);
   return {std::max(a.smallest, b.smallest), std::min(a.largest, b.largest), step};
 }
 
@@ -45,6 +46,7 @@ class ComposedPlan final : public AttentionPlan {
   }
   const BlockPlan* decision() const noexcept override { return planner_->decision(); }
   std::string Findings() const override { return planner_->Findings(); }
+  std::string_view failure() const noexcept override { return kernel_->failure(); }
 
   void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept override {
     TESSERA_CHECK(workspace.size() >= workspace_bytes());

@@ -9,6 +9,7 @@
 #include "attention/registry.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/text.h"
 
 namespace tessera {
 namespace {
@@ -122,9 +123,18 @@ void AttentionContext::Run(const AttentionSite& site, const AttentionProblem& pr
   AttentionIO placed = io;
   placed.place = {site.layer, pass_};
   entry->planned->plan->Run(placed, scratch);
+  if (failed_ == nullptr && !entry->planned->plan->failure().empty()) failed_ = entry;
   entry->seconds += Now() - begin;
   entry->density += entry->planned->plan->density();
   ++entry->calls;
+}
+
+void AttentionContext::CheckRuns() const {
+  if (failed_ == nullptr) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("attention backend '{}' failed at {}, '{}': {}", failed_->planned->backend->name,
+                          failed_->site.ToString(), Print(failed_->problem),
+                          Printable(failed_->planned->plan->failure(), 300)));
 }
 
 std::vector<AttentionRecord> AttentionContext::Records() const {

@@ -52,6 +52,10 @@ class AttentionContext {
   void Run(const AttentionSite& site, const AttentionProblem& problem, const AttentionIO& io,
            Workspace& workspace) noexcept;
 
+  // Throws Error{kUnsupported} when a Run so far could not be done; called after every forward pass, before its result
+  // is used.
+  void CheckRuns() const;
+
   std::vector<AttentionRecord> Records() const;
   size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of these prepared sites
   const Device& device() const noexcept { return device_; }
@@ -68,6 +72,7 @@ class AttentionContext {
   std::vector<std::unique_ptr<Planned>> plans_;
   std::vector<std::unique_ptr<Entry>> entries_;            // in the order of Prepare
   std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
+  const Entry* failed_ = nullptr;                          // the first whose Run could not be done
   int step_ = -1, pass_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "attention/composition.h"
+#include "attention/plugin.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -65,6 +66,28 @@ const AttentionRegistry& AttentionRegistry::BuiltIn() {
   static const AttentionRegistry built_in({std::begin(kKernels), std::end(kKernels)},
                                           {std::begin(kPlanners), std::end(kPlanners) - 1});
   return built_in;
+}
+
+AttentionRegistry AttentionRegistry::BuiltInWith(std::vector<std::shared_ptr<const AttentionPlugin>> plugins) {
+  std::vector<const AttentionBackend*> kernels(std::begin(kKernels), std::end(kKernels));
+  std::vector<std::string> taken = {"auto"};
+  for (const AttentionBackend* backend : BuiltIn().backends()) {
+    for (std::string& name : NamesOf(*backend)) taken.push_back(std::move(name));
+  }
+  for (const auto& plugin : plugins) {
+    for (const AttentionBackend* backend : plugin->backends()) {
+      if (std::find(taken.begin(), taken.end(), backend->name) != taken.end()) {
+        throw Error(ErrorKind::kUsage, fmt::format("attention plug-in {}: its backend '{}' has a name that is taken; "
+                                                   "every backend needs a name of its own",
+                                                   Printable(plugin->path()), backend->name));
+      }
+      taken.emplace_back(backend->name);
+      kernels.push_back(backend);
+    }
+  }
+  AttentionRegistry all(std::move(kernels), {std::begin(kPlanners), std::end(kPlanners) - 1});
+  all.plugins_ = std::move(plugins);
+  return all;
 }
 
 const AttentionBackend& AttentionRegistry::Find(std::string_view name) const {

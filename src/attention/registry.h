@@ -21,6 +21,7 @@ namespace tessera {
 #undef X
 
 class AttentionComposition;
+class AttentionPlugin;
 
 // Immutable once made; backends live as long as it.
 class AttentionRegistry {
@@ -33,6 +34,10 @@ class AttentionRegistry {
 
   // What is built in: the lists of attention/backends and attention/planners.
   static const AttentionRegistry& BuiltIn();
+
+  // What is built in with the backends of shared libraries, which it shares with plans made from them. Throws
+  // Error{kUsage} for a name that is taken.
+  static AttentionRegistry BuiltInWith(std::vector<std::shared_ptr<const AttentionPlugin>> plugins);
 
   // One backend per name: the kernels, then the planners with their default kernel.
   std::span<const AttentionBackend* const> backends() const noexcept { return backends_; }
@@ -47,6 +52,7 @@ class AttentionRegistry {
   const AttentionBackend& FindPair(std::string_view name) const;
   [[noreturn]] void RejectName(std::string_view name) const;
 
+  std::vector<std::shared_ptr<const AttentionPlugin>> plugins_;
   std::vector<std::unique_ptr<AttentionComposition>> made_;
   std::vector<const AttentionBackend*> kernels_, backends_, compositions_;
 };

@@ -128,7 +128,7 @@ Row BackendRow(const AttentionBackend& backend) {
 
 nlohmann::json OptionToJson(const OptionSpec& spec) {
   nlohmann::json option = {{"key", spec.key}, {"help", spec.help}};
-  std::visit([&](const auto& value) { option["default"] = value; }, spec.default_value());
+  std::visit([&](const auto& value) { option["default"] = value; }, DefaultOf(spec));
   if (spec.least) option["least"] = *spec.least;
   if (spec.most) option["most"] = *spec.most;
   if (!spec.choices.empty()) option["choices"] = Split(spec.choices, '|');

@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "attention/registry.h"
 #include "attention/report.h"
+#include "cli/attention_plugins.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 
@@ -12,7 +12,8 @@ namespace tessera {
 namespace {
 
 constexpr Flag kFlags[] = {{"json", FlagKind::kBool, "print JSON"},
-                           {"markdown", FlagKind::kBool, "print a Markdown table"}};
+                           {"markdown", FlagKind::kBool, "print a Markdown table"},
+                           kAttentionPluginFlag};
 constexpr FlagGroup kGroups[] = {{"Flags", kFlags}};
 constexpr FlagTable kTable{"tessera backends", "list the attention backends and what each can do", kGroups};
 
@@ -24,7 +25,8 @@ int BackendsCommand(Arguments arguments) {
     std::fputs(FlagHelp(kTable).c_str(), stdout);
     return 0;
   }
-  const auto backends = AttentionRegistry::BuiltIn().backends();
+  const auto registry = RegistryOf(values);
+  const auto backends = registry->backends();
   const ReportFormat format = values.Bool("markdown") ? ReportFormat::kMarkdown : ReportFormat::kText;
   const std::string text =
       values.Bool("json") ? BackendsToJson(backends).dump(2) + "\n" : PrintBackends(backends, format);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/attention_plugins.h"
 #include "cli/bench_attention.h"
 #include "cli/bench_layers.h"
 #include "cli/bench_machine.h"
@@ -26,6 +27,7 @@ constexpr Flag kAttentionFlags[] = {
     {"problem", FlagKind::kStrings, "problem lines, also as bare words: \"bf16 b1 h24/24 d128 q4096 kv4096\"", "", "",
      "", "LINE"},
     {"backend", FlagKind::kStrings, "backends to measure", "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
+    kAttentionPluginFlag,
 };
 constexpr Flag kLayerFlags[] = {
     {"problem", FlagKind::kStrings,
@@ -60,6 +62,8 @@ int RunAttention(const FlagValues& values) {
   }
   options.runs = static_cast<int>(values.Int("runs"));
   options.format = FormatOf(values);
+  const auto registry = RegistryOf(values);
+  options.registry = registry.get();
   return BenchAttention(options);
 }
 

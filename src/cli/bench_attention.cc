@@ -219,6 +219,10 @@ nlohmann::ordered_json Measure(const Job& job, const Device& device, const Peaks
   const size_t bytes = plan->workspace_bytes();
   const auto workspace = AllocateAligned(bytes);
   const double seconds = MedianSeconds(plan.get(), operands.io, {workspace.get(), bytes}, options.runs);
+  if (!plan->failure().empty()) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("attention backend '{}' failed at '{}': {}", job.backend->name,
+                                                     Print(job.problem), Printable(plan->failure(), 300)));
+  }
   const double speed = Operations(job.problem, operands) / seconds;
   const std::string_view problem_arithmetic = job.problem.dtype == DType::kBF16 ? "bf16" : "f32";
   nlohmann::ordered_json object;
@@ -237,10 +241,11 @@ nlohmann::ordered_json Measure(const Job& job, const Device& device, const Peaks
 }
 
 std::vector<Job> JobsOf(const BenchAttentionOptions& options, const Device& device) {
+  const AttentionRegistry& registry = options.registry ? *options.registry : AttentionRegistry::BuiltIn();
   std::vector<Job> jobs;
   for (const std::string& line : options.problems) {
     for (const std::string& name : options.backends) {
-      const Job job{ParseAttentionProblem(line), &AttentionRegistry::BuiltIn().Find(name)};
+      const Job job{ParseAttentionProblem(line), &registry.Find(name)};
       const auto reasons = Refusals(*job.backend, job.problem, device);
       if (!reasons.empty()) {
         const std::vector<std::string> words(reasons.begin(), reasons.end());

@@ -3,17 +3,18 @@
 #include <string>
 #include <vector>
 
-#include "attention/backend.h"
+#include "attention/registry.h"
 
 namespace tessera {
 
 enum class BenchFormat { kText, kJson };
 
 struct BenchAttentionOptions {
-  std::vector<std::string> problems;  // lines of ParseAttentionProblem
-  std::vector<std::string> backends;  // names or aliases
-  Options options;                    // of the backends; keys that one of them lacks are an error
-  int runs = 5;                       // timed, after one warm-up; the median counts
+  std::vector<std::string> problems;            // lines of ParseAttentionProblem
+  std::vector<std::string> backends;            // names or aliases
+  const AttentionRegistry* registry = nullptr;  // that has them; null: what is built in
+  Options options;                              // of the backends; keys that one of them lacks are an error
+  int runs = 5;                                 // timed, after one warm-up; the median counts
   BenchFormat format = BenchFormat::kText;
 };
 

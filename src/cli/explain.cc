@@ -22,7 +22,7 @@ int ExplainCommand(Arguments arguments) {
   if (request.prompts.empty()) request.prompts = {""};
   const auto run = PrepareRun(request);
   const auto schedule = ScheduleOf(request);
-  const auto selected = SelectSites(AllSites(*run), run->attention.device(), schedule);
+  const auto selected = SelectSites(AllSites(*run), run->attention.device(), schedule, request.registry());
   const std::string text =
       values.Bool("json") ? SelectionsToJson(selected).dump(2) + "\n" : PrintSelections(selected, ReportFormat::kText);
   std::fputs(text.c_str(), stdout);

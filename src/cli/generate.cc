@@ -15,7 +15,7 @@ namespace {
 
 std::vector<SelectedSite> Selected(const RunState& run) {
   const auto schedule = ScheduleOf(run.request);
-  return SelectSites(AllSites(run), run.attention.device(), schedule);
+  return SelectSites(AllSites(run), run.attention.device(), schedule, run.request.registry());
 }
 
 int PrintPlan(const RunState& run, const FlagValues& values) {

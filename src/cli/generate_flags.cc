@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/attention_plugins.h"
 #include "cli/backend_options.h"
 #include "media/generation_text.h"
 #include "media/picture.h"
@@ -66,6 +67,7 @@ constexpr Flag kEngineFlags[] = {
      "auto", "", "", "NAME[,NAME]"},
     {"attention-backend-config", FlagKind::kString, "options of the attention backend: key=value,..., JSON or a file",
      "", "", "", "CONFIG"},
+    kAttentionPluginFlag,
     {"dit-precision", FlagKind::kChoice, "arithmetic of the transformer", "", "the checkpoint's", kPrecisionNames},
     {"vae-precision", FlagKind::kChoice, "arithmetic of the autoencoder", "", "the checkpoint's", kPrecisionNames},
     {"text-encoder-precisions", FlagKind::kChoices, "arithmetic of the text encoder", "", "the checkpoint's",
@@ -184,6 +186,7 @@ void SetBackendOptions(const std::string& text, GenerateRequest& request) {
 }
 
 void ReadEngine(const FlagValues& values, GenerateRequest& request) {
+  request.attention_registry = RegistryOf(values);
   request.attention_backend = values.String("attention-backend");
   SetBackendOptions(values.String("attention-backend-config"), request);
   request.precisions.dit = PrecisionOf(values.String("dit-precision"));

@@ -154,7 +154,7 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
 
 AttentionSchedule ScheduleOf(const GenerateRequest& request) {
   return AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine, Fidelity::kExact,
-                                             request.attention_options);
+                                             request.attention_options, request.registry());
 }
 
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {

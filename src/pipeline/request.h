@@ -1,11 +1,12 @@
 // What a user asks for: plain values, checked by the InputValidation stage.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "attention/backend.h"
+#include "attention/registry.h"
 #include "tensor/dtype.h"
 
 namespace tessera {
@@ -44,6 +45,8 @@ struct GenerateRequest {
 
   Precisions precisions;
   KeepLoaded keep_loaded;
+  // The backends to choose from; null: what is built in. Shared by every run of the request.
+  std::shared_ptr<const AttentionRegistry> attention_registry;
   std::string attention_backend = "auto";
   Options attention_options;
   std::string attention_options_text;  // as it was given, kept in the picture
@@ -51,6 +54,10 @@ struct GenerateRequest {
   int64_t vae_tile_size = 512;  // pixels, when tiling
   int64_t warmup_steps = 0;     // 0: no warm-up
   enum class MemoryCheck { kRefuse, kForce } memory_check = MemoryCheck::kRefuse;
+
+  const AttentionRegistry& registry() const {
+    return attention_registry != nullptr ? *attention_registry : AttentionRegistry::BuiltIn();
+  }
 };
 
 }  // namespace tessera

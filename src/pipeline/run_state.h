@@ -37,7 +37,9 @@ struct ResolvedPrecisions {
 
 struct RunState {
   RunState(GenerateRequest asked, ModelFolder model, Device device, AttentionSchedule schedule)
-      : request(std::move(asked)), folder(std::move(model)), attention(std::move(device), std::move(schedule)) {}
+      : request(std::move(asked)),
+        folder(std::move(model)),
+        attention(std::move(device), std::move(schedule), request.registry()) {}
 
   GenerateRequest request;
   ModelFolder folder;

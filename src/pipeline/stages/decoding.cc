@@ -32,7 +32,9 @@ class Decoding final : public PictureStage {
     Load(run);
     ForwardContext context = run.forward();
     const Tensor latents = run.family->Unpack(picture.latents, run.job, run.statistics);
-    picture.decoded = ToPicture(run.decoder->Decode(latents, context));
+    const Tensor pixels = run.decoder->Decode(latents, context);
+    run.attention.CheckRuns();
+    picture.decoded = ToPicture(pixels);
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));
     if (run.pictures_left == 0 && !run.request.keep_loaded.vae.value_or(false)) run.decoder.reset();

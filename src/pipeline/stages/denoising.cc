@@ -57,6 +57,7 @@ class Denoising final : public PictureStage {
     ForwardContext context = run.forward();
     Tensor prediction = Tensor::Empty(picture.latents.shape(), DType::kF32);
     denoiser.Predict(picture.latents, picture.scheduler->timesteps()[static_cast<size_t>(step)], context, prediction);
+    run.attention.CheckRuns();
     if (!AllFinite(prediction)) {
       throw Error(
           ErrorKind::kUnsupported,

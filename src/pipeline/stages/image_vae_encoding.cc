@@ -37,6 +37,7 @@ class ImageVAEEncoding final : public Stage {
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     ForwardContext context = run.forward();
     const Tensor latents = encoder->Encode(ToPixels(reference), context);
+    run.attention.CheckRuns();
     run.workspace.Release();
     return run.family->PackReference(latents, run.statistics);
   }

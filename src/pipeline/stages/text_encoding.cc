@@ -54,6 +54,7 @@ class TextEncoding final : public Stage {
     ForwardContext context = run.forward();
     for (size_t i = 0; i < tokens.size(); ++i) {
       Tensor embeds = encoder->Encode(tokens[i], context).To(run.job.compute);
+      run.attention.CheckRuns();
       (i < run.prompts.size() ? run.prompts[i].prompt_embeds : run.negative_prompt_embeds) = std::move(embeds);
       run.progress.Advance();
     }
