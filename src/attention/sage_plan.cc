@@ -64,6 +64,10 @@ class SagePanels final : public PanelKernel {
   SagePanels(const AttentionProblem& problem, const SageKernel& kernel, const SageOptions& options)
       : kernel_(kernel), format_(FormatOf(problem, kernel, options)), options_(options) {}
 
+  // Whole numbers on both sides need integer dot products and int8 values; f32 products limit the rest.
+  std::string_view arithmetic() const noexcept override {
+    return kernel_.code_bytes == 1 && options_.values == SageValues::kInt8 ? "int8" : "f32";
+  }
   PanelSizes sizes() const noexcept override {
     const auto elements = static_cast<size_t>(kFlashBlock * format_.rows.padded);
     const auto code_bytes = static_cast<size_t>(kernel_.code_bytes);

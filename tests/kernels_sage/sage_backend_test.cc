@@ -47,6 +47,16 @@ TEST(SageBackend, TakesItsOptions) {
   }
 }
 
+TEST(SageBackend, NamesTheArithmeticThatLimitsIt) {
+  const AttentionProblem problem = ParseAttentionProblem("bf16 b1 h1/1 d64 q100 kv200 mask=none");
+  const auto arithmetic = [&](Isa isa, SageValues values) {
+    return MakeSagePlan(problem, isa, {.values = values})->arithmetic();
+  };
+  EXPECT_EQ(arithmetic(Isa::kAvx512Bf16, SageValues::kInt8), "int8");
+  EXPECT_EQ(arithmetic(Isa::kAvx512Bf16, SageValues::kFp8), "f32");
+  EXPECT_EQ(arithmetic(Isa::kAvx2, SageValues::kInt8), "f32");
+}
+
 TEST(SageBackend, RefusesOptionsItDoesNotHave) {
   EXPECT_THROW(ResolveOptions(Sage(), One("pv", "fp4")), Error);
   EXPECT_THROW(ResolveOptions(Sage(), One("smooth_q", true)), Error);

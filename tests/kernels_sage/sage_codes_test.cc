@@ -191,11 +191,10 @@ TEST(SageCodes, RoundHalvesAwayFromZeroWhenAsked) {
 // Probabilities and the output of every recipe; ties of codes may fall either way.
 TEST(SageRecipe, IsWhatEveryKernelComputes) {
   for (const SageValues values : kAllSageValues) {
-    for (const bool smooth_v : {false, true}) {
-      const SageOptions options{.granularity = smooth_v ? SageGranularity::kPerThread : SageGranularity::kPerRow,
-                                .values = values,
-                                .smooth_v = smooth_v};
-      AttentionCall call = MakeSageCall("f32 b1 h1/1 d64 q100 kv700 mask=none", Operands::kBiased);
+    for (const SageGranularity granularity : kAllSageGranularities) {
+      const bool smooth_v = granularity == SageGranularity::kPerThread || granularity == SageGranularity::kPerBlock;
+      const SageOptions options{.granularity = granularity, .values = values, .smooth_v = smooth_v};
+      AttentionCall call = MakeSageCall("f32 b1 h1/1 d64 q190 kv700 mask=none", Operands::kBiased);
       const SageReferenceResult wanted = SolveByRecipe(call, 0, options, nullptr);
       for (const SageVariant& variant : SageVariants()) {
         SCOPED_TRACE(variant.name + " " + NameOf(values));
