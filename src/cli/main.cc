@@ -22,11 +22,12 @@ struct Command {
   int (*run)(Arguments);
 };
 
-constexpr std::array<Command, 6> kCommands = {{
+constexpr std::array<Command, 7> kCommands = {{
     {"generate", "make pictures from a prompt", GenerateCommand},
     {"explain", "say which attention backend serves each site of a job, and why", ExplainCommand},
     {"backends", "list the attention backends and what each can do", BackendsCommand},
     {"tokenize", "show the tokens of a text", TokenizeCommand},
+    {"attend", "run an attention backend on given tensors and check it", AttendCommand},
     {"bench", "measure this machine, attention and layers", BenchCommand},
     {"make-random-model", "write a model folder of real size with random weights", MakeRandomModelCommand},
 }};
@@ -60,7 +61,8 @@ int Main(const std::vector<std::string>& arguments) {
   }
   const Command& command = FindCommand(arguments[0]);
   const int code = command.run(Arguments(arguments).subspan(1));
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Error(ErrorKind::kIo, "cannot write to standard output");
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    throw Error(ErrorKind::kIo, "cannot write to standard output");
   return code;
 }
 
