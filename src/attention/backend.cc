@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include <fmt/format.h>
 
+#include "attention/planner.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -14,18 +16,34 @@ namespace {
 constexpr std::array<std::string_view, 3> kFidelities = {"exact", "quantized", "sparse"};
 
 bool Spells(const OptionSpec& spec, std::string_view key) {
-  if (spec.key == key) return true;
-  const auto aliases = Split(spec.aliases, ' ');
+  if (Lower(spec.key) == key) return true;
+  const auto aliases = Split(Lower(spec.aliases), ' ');
   return !key.empty() && std::find(aliases.begin(), aliases.end(), key) != aliases.end();
 }
 
-// A composition has the options of its parts; planners come first.
-std::vector<const OptionSpec*> AllOptions(const AttentionBackend& backend) {
-  std::vector<const OptionSpec*> all;
-  for (const OptionSpec& spec : backend.options) all.push_back(&spec);
-  if (backend.kernel == nullptr) return all;
-  for (const OptionSpec& spec : backend.kernel->options) all.push_back(&spec);
-  return all;
+// A name that may stand before a key with a dot, and the options meant by it.
+struct OptionGroup {
+  std::string_view name;
+  std::span<const OptionSpec> options;
+  bool Has(std::string_view wanted) const { return !name.empty() && Lower(name) == wanted; }
+};
+
+std::vector<OptionGroup> Groups(const AttentionBackend& backend) {
+  std::vector<OptionGroup> groups = {{backend.option_group, backend.options}, {backend.name, backend.options}};
+  if (backend.planner != nullptr) groups.push_back({backend.planner->name, backend.options});
+  if (backend.kernel == nullptr) return groups;
+  groups.push_back({backend.kernel->name, backend.kernel->options});
+  groups.push_back({backend.kernel->option_group, backend.kernel->options});
+  return groups;
+}
+
+const OptionSpec* Spelled(std::span<const OptionSpec> options, std::string_view prefix, std::string_view key) {
+  const auto find = [&](std::string_view spelling) -> const OptionSpec* {
+    const auto at = std::find_if(options.begin(), options.end(), [&](const auto& s) { return Spells(s, spelling); });
+    return at == options.end() ? nullptr : &*at;
+  };
+  if (const OptionSpec* spec = find(key)) return spec;
+  return !prefix.empty() && key.starts_with(prefix) ? find(key.substr(prefix.size())) : nullptr;
 }
 
 [[noreturn]] void RejectOption(const AttentionBackend& backend, std::string_view key, std::string_view why) {
@@ -58,25 +76,34 @@ void CheckRange(const AttentionBackend& backend, const OptionSpec& spec, double 
   }
 }
 
-void CheckChoice(const AttentionBackend& backend, const OptionSpec& spec, const std::string& word) {
-  if (spec.choices.empty()) return;
+// As the data sheet writes it.
+std::string CheckedChoice(const AttentionBackend& backend, const OptionSpec& spec, const std::string& word) {
+  if (spec.choices.empty()) return word;
   const auto choices = Split(spec.choices, '|');
-  if (std::find(choices.begin(), choices.end(), word) == choices.end()) {
-    RejectOption(backend, spec.key, fmt::format("'{}' is not one of {}", Printable(word), Join(choices, ", ")));
-  }
+  const auto at = std::find_if(choices.begin(), choices.end(), [&](const auto& c) { return Lower(c) == Lower(word); });
+  if (at != choices.end()) return *at;
+  const auto nearest = Nearest(Lower(word), choices);
+  RejectOption(backend, spec.key,
+               fmt::format("'{}' is not one of {}{}", Printable(word), Join(choices, ", "),
+                           nearest ? fmt::format("; did you mean '{}'", *nearest) : ""));
 }
+
+bool IsWhole(double number) { return number == std::floor(number) && std::abs(number) < 9e15; }
 
 OptionValue CheckedValue(const AttentionBackend& backend, const OptionSpec& spec, OptionValue value) {
   const OptionValue model = DefaultOf(spec);
   if (std::holds_alternative<double>(model) && std::holds_alternative<int64_t>(value)) {
     value = static_cast<double>(std::get<int64_t>(value));
   }
+  if (const auto* number = std::get_if<double>(&value); number && std::holds_alternative<int64_t>(model)) {
+    if (IsWhole(*number)) value = static_cast<int64_t>(*number);
+  }
   if (value.index() != model.index()) {
     RejectOption(backend, spec.key, fmt::format("wanted {}, got {}", TypeName(model), TypeName(value)));
   }
   if (const auto* whole = std::get_if<int64_t>(&value)) CheckRange(backend, spec, static_cast<double>(*whole));
   if (const auto* number = std::get_if<double>(&value)) CheckRange(backend, spec, *number);
-  if (const auto* word = std::get_if<std::string>(&value)) CheckChoice(backend, spec, *word);
+  if (const auto* word = std::get_if<std::string>(&value)) value = CheckedChoice(backend, spec, *word);
   if (const auto* list = std::get_if<std::vector<double>>(&value)) {
     for (const double number : *list) CheckRange(backend, spec, number);
   }
@@ -108,17 +135,27 @@ const OptionValue* Options::Find(std::string_view key) const noexcept {
   return nullptr;
 }
 
-const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view key) {
-  const auto all = AllOptions(backend);
-  const auto spelled = [&](std::string_view spelling) -> const OptionSpec* {
-    const auto at =
-        std::find_if(all.begin(), all.end(), [&](const OptionSpec* spec) { return Spells(*spec, spelling); });
-    return at == all.end() ? nullptr : *at;
-  };
-  if (const OptionSpec* spec = spelled(key)) return spec;
-  const std::string_view prefix = backend.option_prefix;
-  if (!prefix.empty() && key.starts_with(prefix)) return spelled(key.substr(prefix.size()));
-  return nullptr;
+std::vector<const OptionSpec*> AllOptions(const AttentionBackend& backend) {
+  std::vector<const OptionSpec*> all;
+  for (const OptionSpec& spec : backend.options) all.push_back(&spec);
+  if (backend.kernel == nullptr) return all;
+  for (const OptionSpec& spec : backend.kernel->options) all.push_back(&spec);
+  return all;
+}
+
+const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view spelling) {
+  const std::string key = Lower(Trim(spelling));
+  const std::string prefix = Lower(backend.option_prefix);
+  if (const size_t dot = key.find('.'); dot != std::string::npos) {
+    for (const OptionGroup& group : Groups(backend)) {
+      if (!group.Has(key.substr(0, dot))) continue;
+      if (const OptionSpec* spec = Spelled(group.options, prefix, key.substr(dot + 1))) return spec;
+    }
+    return nullptr;
+  }
+  if (const OptionSpec* spec = Spelled(backend.options, prefix, key)) return spec;
+  return backend.kernel == nullptr ? nullptr
+                                   : Spelled(backend.kernel->options, Lower(backend.kernel->option_prefix), key);
 }
 
 Options ResolveOptions(const AttentionBackend& backend, const Options& given) {

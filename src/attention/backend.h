@@ -86,12 +86,16 @@ class Options {
   std::vector<std::pair<std::string, OptionValue>> values_;
 };
 
-// The option of `backend` that is spelled `key` (an alias, or the key with or without its prefix); null: none.
+// The options of a backend, of a composition those of both parts.
+std::vector<const OptionSpec*> AllOptions(const AttentionBackend& backend);
+
+// The option of `backend` that is spelled `key`, in any case: the key or an alias, with or without the prefix, and
+// "NAME.key" with the name of the option group, of the backend or of one of its parts. Null: none.
 const OptionSpec* FindOption(const AttentionBackend& backend, std::string_view key);
 
 // `given` completed with defaults, under the keys of the specs. Throws Error{kUsage} for a key `backend` does not have,
 // a key given twice by two spellings, a wrong type or a value out of range; whole numbers are accepted where fractions
-// are wanted.
+// are wanted, fractions that are whole where whole numbers are; choices in any case.
 Options ResolveOptions(const AttentionBackend& backend, const Options& given);
 
 // Made once per (problem, device, options), reused over layers and steps. Thread-compatible: one Run at a time.
@@ -138,6 +142,8 @@ struct AttentionBackend {
   std::span<const OptionSpec> options;
   std::string_view option_prefix = {};  // may stand before any key: "svg2_"
   std::string_view option_group = {};   // a nested object that may hold the keys: "moba_config"
+  // Names other programs have for what this is the nearest to; they are refused with this backend's name.
+  std::string_view stands_in_for = {};
   // Conditions that mix fields: a reason, or "" when fine. May be null.
   std::string_view (*check)(const AttentionProblem&, const Device&);
   // Expected operations per second relative to other backends on this device; larger is faster.

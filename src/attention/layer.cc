@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "attention/registry.h"
+#include "attention/request_options.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -47,18 +48,27 @@ struct AttentionContext::Planned {
   std::unique_ptr<AttentionPlan> plan;
 };
 
-struct AttentionContext::Entry {
-  AttentionSite site;
-  AttentionProblem problem;
-  std::string why;
+struct AttentionContext::Use {
   Planned* planned;
+  std::string why;
+  std::vector<int64_t> calls_at;  // by step, for sites that have steps
   int64_t calls = 0;
   double seconds = 0;
   double density = 0;  // sum over the calls
 };
 
+struct AttentionContext::Entry {
+  AttentionSite site;
+  AttentionProblem problem;
+  std::vector<std::unique_ptr<Use>> uses = {};
+  std::vector<std::vector<Use*>> tables = {};  // by schedule, then by step; one element where steps do not matter
+  Use* now = nullptr;
+};
+
 AttentionContext::AttentionContext(Device device, AttentionSchedule schedule, const AttentionRegistry& registry)
-    : device_(std::move(device)), schedule_(std::move(schedule)), registry_(registry) {}
+    : device_(std::move(device)), registry_(registry) {
+  schedules_.push_back(std::move(schedule));
+}
 
 AttentionContext::~AttentionContext() = default;
 
@@ -70,37 +80,110 @@ AttentionContext::Planned* AttentionContext::PlanFor(const AttentionProblem& pro
   }
   auto plan = MakePlan(backend, problem, device_, options);
   TESSERA_CHECK(plan != nullptr);
-  if (step_ >= 0) plan->BeginStep(step_);
   plans_.push_back(std::make_unique<Planned>(Planned{problem, &backend, options, std::move(plan)}));
   return plans_.back().get();
 }
 
-void AttentionContext::Prepare(const std::vector<SiteProblem>& sites) {
+AttentionContext::Use* AttentionContext::UseFor(Entry& entry, const ScheduleRule* rule) {
+  const AttentionRequest request = rule == nullptr ? AttentionRequest{} : rule->request;
+  Selection selection = Select(entry.problem, device_, request, registry_, entry.site.ToString());
+  Planned* planned = PlanFor(entry.problem, *selection.backend, OptionsFor(*selection.backend, request, registry_));
+  for (const auto& use : entry.uses) {
+    if (use->planned == planned && use->why == selection.why) return use.get();
+  }
+  entry.uses.push_back(std::make_unique<Use>(Use{planned, std::move(selection.why), {}}));
+  return entry.uses.back().get();
+}
+
+std::vector<AttentionContext::Use*> AttentionContext::TableFor(Entry& entry, const AttentionSchedule& schedule) {
+  const int steps = IsDenoiser(entry.site.component) ? steps_ : 0;
+  const ScheduleExtent extent{layers_[entry.site.component], steps};
+  std::vector<std::pair<const ScheduleRule*, Use*>> known;
+  std::vector<Use*> table;
+  for (int step = 0; step < std::max(steps, 1); ++step) {
+    const ScheduleRule* rule = schedule.RuleFor(entry.site, steps == 0 ? -1 : step, extent);
+    auto at = std::find_if(known.begin(), known.end(), [&](const auto& pair) { return pair.first == rule; });
+    if (at == known.end()) at = known.insert(known.end(), {rule, UseFor(entry, rule)});
+    table.push_back(at->second);
+  }
+  for (const auto& use : entry.uses) use->calls_at.resize(static_cast<size_t>(steps));
+  return table;
+}
+
+void AttentionContext::Prepare(const std::vector<SiteProblem>& sites, int steps) {
+  if (steps > 0) steps_ = steps;
+  const size_t planned_before = plans_.size();
+  for (const SiteProblem& wanted : sites) {
+    int& layers = layers_[wanted.site.component];
+    layers = std::max(layers, wanted.site.layer + 1);
+  }
   for (const SiteProblem& wanted : sites) {
     if (Find(wanted.site, wanted.problem) != nullptr) continue;
     const AttentionProblem problem = WithoutPlace(wanted.problem);
-    const AttentionRequest request = schedule_.RequestFor(wanted.site, -1);
-    Selection selection = Select(problem, device_, request, registry_, wanted.site.ToString());
-    Planned* planned = PlanFor(problem, *selection.backend, ResolveOptions(*selection.backend, request.options));
-    entries_.push_back(std::make_unique<Entry>(Entry{wanted.site, problem, std::move(selection.why), planned}));
-    entry_by_hash_.emplace(HashOf(wanted.site, problem), entries_.back().get());
+    auto entry = std::make_unique<Entry>(Entry{wanted.site, problem});
+    for (const AttentionSchedule& schedule : schedules_) entry->tables.push_back(TableFor(*entry, schedule));
+    entry_by_hash_.emplace(HashOf(wanted.site, problem), entry.get());
+    entries_.push_back(std::move(entry));
+  }
+  BeginPlans(planned_before);
+  Choose();
+}
+
+void AttentionContext::Choose() noexcept {
+  for (const auto& entry : entries_) {
+    const std::vector<Use*>& table = entry->tables.back();
+    entry->now = table[std::min(static_cast<size_t>(std::max(step_, 0)), table.size() - 1)];
   }
 }
 
+void AttentionContext::PushSchedule(AttentionSchedule schedule) {
+  const size_t planned_before = plans_.size();
+  std::vector<std::vector<Use*>> tables;
+  for (const auto& entry : entries_) tables.push_back(TableFor(*entry, schedule));
+  BeginPlans(planned_before);
+  schedules_.push_back(std::move(schedule));
+  for (size_t i = 0; i < entries_.size(); ++i) entries_[i]->tables.push_back(std::move(tables[i]));
+  Choose();
+}
+
+void AttentionContext::PopSchedule() noexcept {
+  schedules_.pop_back();
+  for (const auto& entry : entries_) entry->tables.pop_back();
+  Choose();
+}
+
 void AttentionContext::BeginDenoising(const DenoisingOutline& outline) {
-  for (const auto& planned : plans_) {
-    DenoisingOutline of_plan = outline;
+  step_ = -1;
+  if (outline.steps != steps_) {
+    steps_ = outline.steps;
+    for (const auto& entry : entries_) {
+      if (!IsDenoiser(entry->site.component)) continue;
+      for (size_t i = 0; i < schedules_.size(); ++i) entry->tables[i] = TableFor(*entry, schedules_[i]);
+    }
+  }
+  outline_ = outline;
+  BeginPlans(0);
+  Choose();
+}
+
+void AttentionContext::BeginPlans(size_t first) {
+  for (size_t i = first; outline_ && i < plans_.size(); ++i) {
+    DenoisingOutline of_plan = *outline_;
     of_plan.layers = 0;
     for (const auto& entry : entries_) {
-      if (entry->planned == planned.get()) of_plan.layers = std::max(of_plan.layers, entry->site.layer + 1);
+      const bool uses = std::any_of(entry->uses.begin(), entry->uses.end(),
+                                    [&](const auto& use) { return use->planned == plans_[i].get(); });
+      if (uses) of_plan.layers = std::max(of_plan.layers, entry->site.layer + 1);
     }
-    planned->plan->BeginRequest(of_plan);
+    plans_[i]->plan->BeginRequest(of_plan);
+    if (step_ >= 0) plans_[i]->plan->BeginStep(step_);
   }
 }
 
 void AttentionContext::BeginStep(int step) noexcept {
   step_ = step;
   for (const auto& planned : plans_) planned->plan->BeginStep(step);
+  Choose();
 }
 
 AttentionContext::Entry* AttentionContext::Find(const AttentionSite& site,
@@ -116,42 +199,66 @@ void AttentionContext::Run(const AttentionSite& site, const AttentionProblem& pr
                            Workspace& workspace) noexcept {
   Entry* entry = Find(site, problem);
   TESSERA_CHECK(entry != nullptr);
+  Use& use = *entry->now;
+  AttentionPlan& plan = *use.planned->plan;
   const Workspace::Scope scope(workspace);
-  const size_t bytes = entry->planned->plan->workspace_bytes();
+  const size_t bytes = plan.workspace_bytes();
   const std::span<std::byte> scratch(static_cast<std::byte*>(workspace.TakeBytes(bytes)), bytes);
   const double begin = Now();
   AttentionIO placed = io;
   placed.place = {site.layer, pass_};
-  entry->planned->plan->Run(placed, scratch);
-  if (failed_ == nullptr && !entry->planned->plan->failure().empty()) failed_ = entry;
-  entry->seconds += Now() - begin;
-  entry->density += entry->planned->plan->density();
-  ++entry->calls;
+  plan.Run(placed, scratch);
+  if (failed_ == nullptr && !plan.failure().empty()) failed_ = entry;
+  use.seconds += Now() - begin;
+  use.density += plan.density();
+  ++use.calls;
+  const auto step = static_cast<size_t>(std::max(step_, 0));
+  if (step_ >= 0 && step < use.calls_at.size()) ++use.calls_at[step];
 }
 
 void AttentionContext::CheckRuns() const {
   if (failed_ == nullptr) return;
-  throw Error(ErrorKind::kUnsupported,
-              fmt::format("attention backend '{}' failed at {}, '{}': {}", failed_->planned->backend->name,
-                          failed_->site.ToString(), Print(failed_->problem),
-                          Printable(failed_->planned->plan->failure(), 300)));
+  for (const auto& use : failed_->uses) {
+    const std::string_view failure = use->planned->plan->failure();
+    if (failure.empty()) continue;
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("attention backend '{}' failed at {}, '{}': {}", use->planned->backend->name,
+                            failed_->site.ToString(), Print(failed_->problem), Printable(failure, 300)));
+  }
 }
+
+namespace {
+
+bool SameRow(const AttentionRecord& a, const AttentionRecord& b) {
+  return a.site.component == b.site.component && a.site.role == b.site.role && a.backend == b.backend &&
+         a.problem == b.problem && a.why == b.why && a.options == b.options;
+}
+
+void AddSteps(const std::vector<int64_t>& calls_at, std::vector<int>& steps) {
+  for (size_t step = 0; step < calls_at.size(); ++step) {
+    const int place = static_cast<int>(step);
+    if (calls_at[step] > 0 && std::find(steps.begin(), steps.end(), place) == steps.end()) steps.push_back(place);
+  }
+  std::sort(steps.begin(), steps.end());
+}
+
+}  // namespace
 
 std::vector<AttentionRecord> AttentionContext::Records() const {
   std::vector<AttentionRecord> records;
   for (const auto& entry : entries_) {
-    const auto same = std::find_if(records.begin(), records.end(), [&](const AttentionRecord& record) {
-      return record.site.component == entry->site.component && record.site.role == entry->site.role &&
-             record.backend == entry->planned->backend && record.problem == entry->problem && record.why == entry->why;
-    });
-    AttentionRecord& record = same != records.end()
-                                  ? *same
-                                  : records.emplace_back(AttentionRecord{
-                                        entry->site, entry->problem, entry->planned->backend, entry->why, 0, 0, 0, 0});
-    ++record.layers;
-    record.calls += entry->calls;
-    record.seconds += entry->seconds;
-    record.density += entry->density;
+    for (const auto& use : entry->uses) {
+      AttentionRecord row{
+          entry->site, entry->problem, use->planned->backend, use->why, 0, 0, 0, 0, use->planned->options, {}};
+      const auto same =
+          std::find_if(records.begin(), records.end(), [&](const auto& known) { return SameRow(known, row); });
+      AttentionRecord& record = same != records.end() ? *same : records.emplace_back(std::move(row));
+      ++record.layers;
+      record.calls += use->calls;
+      record.seconds += use->seconds;
+      record.density += use->density;
+      AddSteps(use->calls_at, record.steps);
+    }
   }
   for (AttentionRecord& record : records) {
     record.density = record.calls > 0 ? record.density / static_cast<double>(record.calls) : 1;
@@ -164,9 +271,38 @@ size_t AttentionContext::WorkspaceBytes(const std::vector<SiteProblem>& sites) c
   for (const SiteProblem& wanted : sites) {
     const Entry* entry = Find(wanted.site, wanted.problem);
     TESSERA_CHECK(entry != nullptr);
-    bytes = std::max(bytes, entry->planned->plan->workspace_bytes());
+    for (const auto& use : entry->uses) bytes = std::max(bytes, use->planned->plan->workspace_bytes());
   }
   return bytes;
 }
+
+namespace {
+
+std::vector<ScheduleRule> NamedRules(const std::string& names, const Options& options,
+                                     const AttentionRegistry& registry) {
+  ScheduleRule rule;
+  rule.request.names = ParseBackendNames(names, registry);
+  rule.request.options = options;
+  CheckOptions(options, rule.request.names, registry, "forced attention backend");
+  return {rule};
+}
+
+}  // namespace
+
+ScopedForcedBackend::ScopedForcedBackend(AttentionContext& context, const std::vector<ScheduleRule>& rules)
+    : context_(context) {
+  AttentionSchedule schedule;
+  for (ScheduleRule rule : rules) {
+    rule.request.source = ChoiceSource::kForced;
+    schedule.AddAsked(rule);
+  }
+  schedule.Append(context.schedules_.back());
+  context.PushSchedule(std::move(schedule));
+}
+
+ScopedForcedBackend::ScopedForcedBackend(AttentionContext& context, const std::string& names, const Options& options)
+    : ScopedForcedBackend(context, NamedRules(names, options, context.registry_)) {}
+
+ScopedForcedBackend::~ScopedForcedBackend() { context_.PopSchedule(); }
 
 }  // namespace tessera

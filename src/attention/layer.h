@@ -1,6 +1,7 @@
 // How models call attention: sites are planned before the loop, then run by (site, problem).
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,7 +18,7 @@ struct SiteProblem {
   AttentionProblem problem;
 };
 
-// What really ran: one row per distinct (component, role, backend, problem).
+// What really ran: one row per distinct (component, role, backend, options, problem).
 struct AttentionRecord {
   AttentionSite site;  // of the first call; `layers` counts the sites
   AttentionProblem problem;
@@ -27,6 +28,8 @@ struct AttentionRecord {
   int64_t calls = 0;
   double seconds = 0;
   double density = 1;  // share of the query-key pairs visited, mean over the calls
+  Options options = {};
+  std::vector<int> steps = {};  // in which it ran; empty outside of denoising
 };
 
 // The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
@@ -38,11 +41,12 @@ class AttentionContext {
                    const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
   ~AttentionContext();
 
-  // Selects and plans every site. Throws Error{kUnsupported}. May be called again for more sites.
-  void Prepare(const std::vector<SiteProblem>& sites);
+  // Selects and plans every site for every step of `steps` (0: not known yet). Layers are counted over the sites of a
+  // component, these and earlier ones. Throws Error{kUnsupported, kUsage}. May be called again for more sites.
+  void Prepare(const std::vector<SiteProblem>& sites, int steps = 0);
 
   // Before the first step of every picture or film: what earlier ones taught the plans is forgotten. `outline.layers`
-  // is counted here. May allocate and throw Error.
+  // is counted here. Another number of steps than before selects and plans anew. May allocate and throw Error.
   void BeginDenoising(const DenoisingOutline& outline);
   void BeginStep(int step) noexcept;
   void BeginPass(int pass) noexcept { pass_ = pass; }  // of the step: 0 conditional, 1 unconditional, ...
@@ -61,19 +65,46 @@ class AttentionContext {
   const Device& device() const noexcept { return device_; }
 
  private:
+  friend class ScopedForcedBackend;
   struct Planned;  // a plan with what it was made for
-  struct Entry;    // a site with the plan it uses
+  struct Use;      // a plan at a site, with what it did there
+  struct Entry;    // a site with the plans it uses, step by step
   Entry* Find(const AttentionSite& site, const AttentionProblem& problem) const noexcept;
   Planned* PlanFor(const AttentionProblem& problem, const AttentionBackend& backend, const Options& options);
+  Use* UseFor(Entry& entry, const ScheduleRule* rule);
+  std::vector<Use*> TableFor(Entry& entry, const AttentionSchedule& schedule);
+  void Choose() noexcept;         // what every site uses at this step
+  void BeginPlans(size_t first);  // tells the plans from `first` on what is being denoised
+  void PushSchedule(AttentionSchedule schedule);
+  void PopSchedule() noexcept;
 
   Device device_;
-  AttentionSchedule schedule_;
+  std::vector<AttentionSchedule> schedules_;  // the last one applies
   const AttentionRegistry& registry_;
   std::vector<std::unique_ptr<Planned>> plans_;
   std::vector<std::unique_ptr<Entry>> entries_;            // in the order of Prepare
   std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
   const Entry* failed_ = nullptr;                          // the first whose Run could not be done
+  std::unordered_map<std::string, int> layers_;            // of every component
+  std::optional<DenoisingOutline> outline_;                // once denoising has begun
+  int steps_ = 0;
   int step_ = -1, pass_ = 0;
+};
+
+// While it lives, its rules come before everything else that was asked of `context`; afterwards everything is as
+// before. Scopes nest; they end in the reverse order. The rules' source becomes ChoiceSource::kForced.
+class ScopedForcedBackend {
+ public:
+  // Plans every prepared site anew. Throws Error{kUsage, kUnsupported} and leaves `context` as it was.
+  ScopedForcedBackend(AttentionContext& context, const std::vector<ScheduleRule>& rules);
+  // `names` as --attention-backend takes them.
+  ScopedForcedBackend(AttentionContext& context, const std::string& names, const Options& options = {});
+  ~ScopedForcedBackend();
+  ScopedForcedBackend(const ScopedForcedBackend&) = delete;
+  ScopedForcedBackend& operator=(const ScopedForcedBackend&) = delete;
+
+ private:
+  AttentionContext& context_;
 };
 
 }  // namespace tessera

@@ -33,9 +33,17 @@ std::vector<std::string> NamesOf(const AttentionBackend& backend) {
   return names;
 }
 
+bool HasWord(std::string_view words, std::string_view wanted) {
+  for (size_t begin = 0; begin < words.size();) {
+    const size_t end = std::min(words.find(' ', begin), words.size());
+    if (words.substr(begin, end - begin) == wanted) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
 bool IsSpelled(const AttentionBackend& backend, std::string_view wanted) {
-  const auto names = NamesOf(backend);
-  return std::find(names.begin(), names.end(), wanted) != names.end();
+  return backend.name == wanted || (!wanted.empty() && HasWord(backend.aliases, wanted));
 }
 
 }  // namespace
@@ -122,6 +130,12 @@ void AttentionRegistry::RejectName(std::string_view name) const {
     for (std::string& spelling : NamesOf(*backend)) spellings.push_back(std::move(spelling));
   }
   known.emplace_back("auto");
+  for (const AttentionBackend* backend : backends_) {
+    if (!HasWord(backend->stands_in_for, Lower(Trim(name)))) continue;
+    throw Error(ErrorKind::kUsage,
+                fmt::format("no attention backend named '{}' here, that is another program's; the equivalent is '{}'",
+                            Printable(name), backend->name));
+  }
   std::string message = fmt::format("no attention backend named '{}'; known: {}", Printable(name), Join(known, ", "));
   if (const auto nearest = Nearest(name, spellings)) message += fmt::format("; did you mean '{}'", *nearest);
   throw Error(ErrorKind::kUsage, message);

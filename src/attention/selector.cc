@@ -17,7 +17,12 @@ constexpr std::string_view kSlower = "slower";
 constexpr std::string_view kChangesPicture = "changes the picture";
 constexpr std::string_view kNotAsked = "not asked for";
 
-bool IsAuto(const std::string& name) { return Lower(Trim(name)) == "auto"; }
+bool IsAuto(std::string_view name) {
+  constexpr std::string_view kAuto = "auto";
+  name = Trim(name);
+  return std::equal(name.begin(), name.end(), kAuto.begin(), kAuto.end(),
+                    [](char a, char b) { return a == b || a == b - 'a' + 'A'; });
+}
 
 // A backend with what the rules say about it.
 struct Judged {
@@ -48,10 +53,16 @@ bool Before(const Judged& a, const Judged& b) {
   return a.speed != b.speed ? a.speed > b.speed : a.backend->name < b.backend->name;
 }
 
-const Judged* Fastest(const std::vector<Judged>& all, Fidelity allowed) {
+// A checkpoint trained with a sparse method asks for backends that apply its gate, whatever fidelity they have.
+bool ModelRequires(const AttentionProblem& problem, const AttentionBackend& backend) {
+  return problem.has_gate && backend.caps.applies_gate;
+}
+
+const Judged* Fastest(const AttentionProblem& problem, const std::vector<Judged>& all, Fidelity allowed) {
   const Judged* best = nullptr;
   for (const Judged& candidate : all) {
-    const bool eligible = candidate.refusals.empty() && candidate.backend->caps.fidelity <= allowed;
+    const bool faithful = candidate.backend->caps.fidelity <= allowed || ModelRequires(problem, *candidate.backend);
+    const bool eligible = candidate.refusals.empty() && faithful;
     if (eligible && (best == nullptr || Before(candidate, *best))) best = &candidate;
   }
   return best;
@@ -87,12 +98,13 @@ struct Choice {
   std::vector<std::string> failures;  // why the names before it cannot serve
 };
 
-Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all, const AttentionRegistry& registry) {
+Choice Choose(const AttentionProblem& problem, const AttentionRequest& request, const std::vector<Judged>& all,
+              const AttentionRegistry& registry) {
   Choice choice;
   for (; choice.place < request.names.size(); ++choice.place) {
     const std::string& name = request.names[choice.place];
     if (IsAuto(name)) {
-      choice.chosen = Fastest(all, request.fidelity);
+      choice.chosen = Fastest(problem, all, request.fidelity);
       if (choice.chosen != nullptr) return choice;
       choice.failures.push_back(WhyAutoFails(all, request.fidelity));
       continue;
@@ -110,9 +122,18 @@ Choice Choose(const AttentionRequest& request, const std::vector<Judged>& all, c
 
 bool TookAuto(const AttentionRequest& request, const Choice& choice) { return IsAuto(request.names[choice.place]); }
 
-std::string Why(const AttentionRequest& request, const Choice& choice) {
-  std::string why = TookAuto(request, choice) ? fmt::format("fastest {}", Name(request.fidelity))
-                                              : fmt::format("asked for by {}", Name(request.source));
+// "--attention-schedule, rule 2"
+std::string AskedBy(const AttentionRequest& request) {
+  if (request.rule == 0) return std::string(Name(request.source));
+  return fmt::format("{}, rule {}", Name(request.source), request.rule);
+}
+
+std::string Why(const AttentionProblem& problem, const AttentionRequest& request, const Choice& choice) {
+  const bool beyond = choice.chosen->backend->caps.fidelity > request.fidelity;
+  std::string why = !TookAuto(request, choice) ? fmt::format("asked for by {}", AskedBy(request))
+                    : beyond && problem.has_gate
+                        ? fmt::format("asked for by {}, whose checkpoint has a gate", Name(ChoiceSource::kModel))
+                        : fmt::format("fastest {}", Name(request.fidelity));
   if (!choice.failures.empty()) why += fmt::format(", as {}", Join(choice.failures, "; "));
   return why;
 }
@@ -135,8 +156,8 @@ std::vector<Rejection> Rejected(const AttentionRequest& request, const Choice& c
 }  // namespace
 
 std::string_view Name(ChoiceSource source) noexcept {
-  constexpr std::array<std::string_view, 5> kNames = {"forced choice", "component override", "--attention-backend",
-                                                      "the model", "auto"};
+  constexpr std::array<std::string_view, 6> kNames = {
+      "forced choice", "component override", "--attention-schedule", "--attention-backend", "the model", "auto"};
   return kNames[static_cast<size_t>(source)];
 }
 
@@ -147,14 +168,14 @@ Selection Select(const AttentionProblem& problem, const Device& device, const At
                 fmt::format("attention of {}: '{}' is no problem to solve: {}", site, Print(problem), defect));
   }
   std::vector<Judged> all = Judge(problem, device, request, registry);
-  const Choice choice = Choose(request, all, registry);
+  const Choice choice = Choose(problem, request, all, registry);
   if (choice.chosen == nullptr) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("attention '{}' ({}) cannot serve {}, which needs '{}' on {}: {}; would work: {}",
-                            Printable(Join(request.names, ",")), Name(request.source), site, Print(problem),
+                            Printable(Join(request.names, ",")), AskedBy(request), site, Print(problem),
                             Name(device.kind), Join(choice.failures, "; "), Alternatives(all)));
   }
-  Selection selection{choice.chosen->backend, Why(request, choice), {}};
+  Selection selection{choice.chosen->backend, Why(problem, request, choice), {}};
   selection.rejected = Rejected(request, choice, all);
   return selection;
 }

@@ -10,15 +10,17 @@
 namespace tessera {
 
 // Where a choice came from, in falling order of precedence.
-enum class ChoiceSource { kForced, kComponent, kCommandLine, kModel, kAuto };
+enum class ChoiceSource { kForced, kComponent, kSchedule, kCommandLine, kModel, kAuto };
 std::string_view Name(ChoiceSource source) noexcept;  // "forced", "component override", "--attention-backend", ...
 
-// What was asked for a site: names in order of preference ("auto" among them allowed).
+// What was asked for a site: names in order of preference ("auto" among them allowed). Every name takes those of
+// `options` that it knows; what auto finds runs with its defaults.
 struct AttentionRequest {
   std::vector<std::string> names = {"auto"};
   ChoiceSource source = ChoiceSource::kAuto;
   Fidelity fidelity = Fidelity::kExact;  // what "auto" may take
   Options options;
+  int rule = 0;  // number of the rule in its file, from 1; 0: none
 };
 
 struct Rejection {

@@ -150,6 +150,12 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
   return written;
 }
 
+std::vector<AttentionSite> SitesOf(const std::vector<SiteProblem>& problems) {
+  std::vector<AttentionSite> sites;
+  for (const SiteProblem& problem : problems) sites.push_back(problem.site);
+  return sites;
+}
+
 }  // namespace
 
 AttentionSchedule ScheduleOf(const GenerateRequest& request) {
@@ -159,11 +165,13 @@ AttentionSchedule ScheduleOf(const GenerateRequest& request) {
 
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   ModelFolder folder = ModelFolder::Open(request.model_path, request.revision);
-  AttentionSchedule schedule = ScheduleOf(request);
-  auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), std::move(schedule));
+  const AttentionSchedule schedule = ScheduleOf(request);
+  auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), schedule);
   run->family = OpenModelFamily(run->folder);
   RunStage(*run, *InputValidationStage());
-  run->attention.Prepare(AllSites(*run));
+  const std::vector<SiteProblem> sites = AllSites(*run);
+  schedule.CheckAgainst(SitesOf(sites));
+  run->attention.Prepare(sites, run->job.steps);
   return run;
 }
 

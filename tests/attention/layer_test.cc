@@ -1,5 +1,7 @@
 #include "attention/layer.h"
 
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +14,7 @@
 namespace tessera {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::vector<SiteProblem> Sites() {
@@ -84,6 +87,74 @@ TEST(AttentionContext, RefusesWhatTheBackendCannotServeAndNamesTheSite) {
   const std::string error = ErrorOf([&] { context.Prepare({{{"transformer", AttentionRole::kJoint, 5}, biased}}); });
   EXPECT_THAT(error, HasSubstr("'fa' (--attention-backend) cannot serve transformer.joint.5"));
   EXPECT_THAT(error, HasSubstr("would work: torch_sdpa (exact)"));
+}
+
+AttentionSchedule TwoHalves() {
+  AttentionSchedule schedule;
+  for (const auto& [steps, name] : {std::pair{"0.0-0.5", "torch_sdpa"}, std::pair{"0.5-1.0", "fa"}}) {
+    ScheduleRule rule;
+    rule.steps = ParsePlaceRanges(steps, "steps");
+    rule.request.names = {name};
+    rule.request.source = ChoiceSource::kSchedule;
+    schedule.AddAsked(rule);
+  }
+  return schedule;
+}
+
+void RunSteps(AttentionContext& context, int steps) {
+  const auto sites = Sites();
+  Workspace workspace;
+  AttentionCase attention({.problem = sites[0].problem, .seed = 4});
+  for (int step = 0; step < steps; ++step) {
+    context.BeginStep(step);
+    context.Run(sites[0].site, sites[0].problem, attention.NewIO(), workspace);
+  }
+}
+
+TEST(AttentionContext, AScheduleChangesTheBackendBetweenSteps) {
+  AttentionContext context(CpuDevice(), TwoHalves());
+  context.Prepare({Sites()[0]}, 4);
+  RunSteps(context, 4);
+  const auto records = context.Records();
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].backend->name, "torch_sdpa");
+  EXPECT_THAT(records[0].steps, ElementsAre(0, 1));
+  EXPECT_EQ(records[1].backend->name, "fa");
+  EXPECT_THAT(records[1].steps, ElementsAre(2, 3));
+}
+
+TEST(AttentionContext, AnotherNumberOfStepsMovesTheSharesOfASchedule) {
+  AttentionContext context(CpuDevice(), TwoHalves());
+  context.Prepare({Sites()[0]}, 4);
+  context.BeginDenoising({.steps = 2});
+  RunSteps(context, 2);
+  EXPECT_THAT(context.Records()[0].steps, ElementsAre(0));
+  EXPECT_THAT(context.Records()[1].steps, ElementsAre(1));
+}
+
+TEST(AttentionContext, AForcedBackendWinsWhileItsScopeLasts) {
+  AttentionContext context = ContextFor("torch_sdpa");
+  context.Prepare({Sites()[0]}, 2);
+  {
+    const ScopedForcedBackend outer(context, "torch_sdpa");
+    const ScopedForcedBackend inner(context, "fa");
+    RunSteps(context, 1);
+  }
+  RunSteps(context, 2);
+  std::map<std::string, int64_t> calls;
+  for (const AttentionRecord& record : context.Records()) {
+    calls[std::string(record.backend->name) + ", " + record.why] += record.calls;
+  }
+  EXPECT_EQ(calls["fa, asked for by forced choice"], 1);
+  EXPECT_EQ(calls["torch_sdpa, asked for by --attention-backend"], 2);
+}
+
+TEST(AttentionContext, AForceThatCannotServeLeavesTheContextAsItWas) {
+  AttentionContext context = ContextFor("torch_sdpa");
+  const AttentionProblem biased = ParseAttentionProblem("f32 b1 h2/2 d32 q70 kv70 mask=bias role=joint");
+  context.Prepare({{{"transformer", AttentionRole::kJoint, 5}, biased}}, 2);
+  EXPECT_THAT(ErrorOf([&] { const ScopedForcedBackend forced(context, "fa"); }), HasSubstr("'fa' (forced choice)"));
+  EXPECT_EQ(context.Records()[0].backend->name, "torch_sdpa");
 }
 
 TEST(AttentionContext, RunAllocatesNothing) {

@@ -18,7 +18,9 @@ using ::testing::HasSubstr;
 AttentionSite Site(const std::string& component, AttentionRole role, int layer = 0) { return {component, role, layer}; }
 
 ScheduleRule RuleFor(const std::string& name, ChoiceSource source) {
-  return {std::nullopt, std::nullopt, {}, {{name}, source, Fidelity::kExact, {}}};
+  ScheduleRule rule;
+  rule.request = {{name}, source, Fidelity::kExact, {}};
+  return rule;
 }
 
 TEST(Schedule, NamesBindSelfAndJointAttentionOfTheTransformer) {
@@ -65,8 +67,8 @@ TEST(Schedule, RefusesUnknownAndEmptyNames) {
 TEST(Schedule, RulesApplyByPrecedenceThenInOrder) {
   AttentionSchedule schedule;
   const AttentionSite site = Site("transformer", AttentionRole::kSelf);
-  for (const ChoiceSource source :
-       {ChoiceSource::kModel, ChoiceSource::kCommandLine, ChoiceSource::kComponent, ChoiceSource::kForced}) {
+  for (const ChoiceSource source : {ChoiceSource::kModel, ChoiceSource::kCommandLine, ChoiceSource::kSchedule,
+                                    ChoiceSource::kComponent, ChoiceSource::kForced}) {
     schedule.Add(RuleFor("first", source));
     schedule.Add(RuleFor("second", source));
     EXPECT_EQ(schedule.RequestFor(site, 0).source, source);
@@ -79,12 +81,111 @@ TEST(Schedule, RulesMatchByComponentRoleAndLayer) {
   ScheduleRule rule = RuleFor("fa", ChoiceSource::kComponent);
   rule.component = "vae";
   rule.role = AttentionRole::kVae;
-  rule.layers = {2, 3};
+  rule.layers = ParsePlaceRanges("2-3", "layers");
   schedule.Add(rule);
   EXPECT_THAT(schedule.RequestFor(Site("vae", AttentionRole::kVae, 3), 0).names, ElementsAre("fa"));
   EXPECT_THAT(schedule.RequestFor(Site("vae", AttentionRole::kVae, 4), 0).names, ElementsAre("auto"));
   EXPECT_THAT(schedule.RequestFor(Site("vae", AttentionRole::kSelf, 3), 0).names, ElementsAre("auto"));
   EXPECT_THAT(schedule.RequestFor(Site("transformer", AttentionRole::kVae, 3), 0).names, ElementsAre("auto"));
+}
+
+bool Contains(const std::string& text, int place, int count) {
+  for (const PlaceRange& range : ParsePlaceRanges(text, "layers")) {
+    if (range.Contains(place, count)) return true;
+  }
+  return false;
+}
+
+std::vector<int> PlacesOf(const std::string& text, int count) {
+  std::vector<int> places;
+  for (int place = 0; place < count; ++place) {
+    if (Contains(text, place, count)) places.push_back(place);
+  }
+  return places;
+}
+
+TEST(Schedule, RangesCountFromEitherEndAndAsShares) {
+  EXPECT_THAT(PlacesOf("0-3,-1", 8), ElementsAre(0, 1, 2, 3, 7));
+  EXPECT_THAT(PlacesOf("6-", 8), ElementsAre(6, 7));
+  EXPECT_THAT(PlacesOf("-3--2", 8), ElementsAre(5, 6));
+  EXPECT_THAT(PlacesOf("0.0-0.3", 10), ElementsAre(0, 1, 2));
+  EXPECT_THAT(PlacesOf("0.3-1", 4), ElementsAre(2, 3));
+  EXPECT_FALSE(Contains("-1", 3, 0));
+}
+
+TEST(Schedule, SharesThatMeetLeaveNoGap) {
+  for (int count = 1; count < 60; ++count) {
+    for (int place = 0; place < count; ++place) {
+      EXPECT_NE(Contains("0.0-0.3", place, count), Contains("0.3-1.0", place, count)) << place << " of " << count;
+    }
+  }
+}
+
+TEST(Schedule, RefusesWhatIsNoRange) {
+  for (const char* text :
+       {"", ",", "3-1", "a", "1-b", "0.5", "0.3-0.1", "0.0-1.5", "1e300", "nan", "-", "1-2-3", "0x1"}) {
+    EXPECT_THAT(ErrorOf([&] { ParsePlaceRanges(text, "steps"); }), HasSubstr("steps: '")) << text;
+  }
+}
+
+TEST(Schedule, RulesMatchByStep) {
+  AttentionSchedule schedule;
+  ScheduleRule rule = RuleFor("fa", ChoiceSource::kSchedule);
+  rule.steps = ParsePlaceRanges("0.5-1.0", "steps");
+  schedule.Add(rule);
+  const AttentionSite site = Site("transformer", AttentionRole::kSelf);
+  EXPECT_EQ(schedule.RuleFor(site, 1, {.layers = 1, .steps = 4}), nullptr);
+  EXPECT_NE(schedule.RuleFor(site, 2, {.layers = 1, .steps = 4}), nullptr);
+  EXPECT_EQ(schedule.RuleFor(site, -1, {.layers = 1, .steps = 4}), nullptr);
+}
+
+ScheduleRule Override(const std::string& component, const std::string& name) {
+  ScheduleRule rule = RuleFor(name, ChoiceSource::kComponent);
+  rule.component = component;
+  return rule;
+}
+
+TEST(Schedule, TheSecondDenoiserFollowsTheFirst) {
+  AttentionSchedule schedule;
+  schedule.AddAsked(Override("transformer", "fa"));
+  EXPECT_THAT(schedule.RequestFor(Site("transformer_2", AttentionRole::kSelf), 0).names, ElementsAre("fa"));
+  EXPECT_THAT(schedule.RequestFor(Site("vae", AttentionRole::kVae), 0).names, ElementsAre("auto"));
+}
+
+TEST(Schedule, TheSecondDenoiserIsNamedItself) {
+  AttentionSchedule schedule;
+  schedule.AddAsked(Override("transformer", "fa"));
+  schedule.AddAsked(Override("transformer_2", "torch_sdpa"));
+  EXPECT_THAT(schedule.RequestFor(Site("transformer", AttentionRole::kSelf), 0).names, ElementsAre("fa"));
+  EXPECT_THAT(schedule.RequestFor(Site("transformer_2", AttentionRole::kSelf), 0).names, ElementsAre("torch_sdpa"));
+}
+
+TEST(Schedule, RulesForPlacesTheModelLacksAreErrors) {
+  const std::vector<AttentionSite> sites = {Site("transformer", AttentionRole::kJoint, 4),
+                                            Site("text_encoder", AttentionRole::kEncoder)};
+  const auto error = [&](const ScheduleRule& rule) {
+    AttentionSchedule schedule;
+    schedule.AddAsked(rule);
+    return ErrorOf([&] { schedule.CheckAgainst(sites); });
+  };
+  ScheduleRule rule = Override("transfromer", "fa");
+  EXPECT_EQ(error(rule),
+            "component override: the model has no component 'transfromer'; known: text_encoder, transformer; did you "
+            "mean 'transformer'");
+  rule = Override("transformer", "fa");
+  rule.role = AttentionRole::kCross;
+  EXPECT_THAT(error(rule), HasSubstr("no role 'transformer.cross'; known: transformer.joint"));
+  rule.role.reset();
+  rule.layers = ParsePlaceRanges("3-5", "layers");
+  EXPECT_THAT(error(rule), HasSubstr("no layer 5 of transformer, which has layers 0-4"));
+  rule = Override("text_encoder", "fa");
+  rule.steps = ParsePlaceRanges("0", "steps");
+  EXPECT_THAT(error(rule), HasSubstr("outside of denoising"));
+}
+
+TEST(Schedule, TheOneLineScheduleFitsEveryModel) {
+  const auto schedule = AttentionSchedule::FromBackendNames("fa", ChoiceSource::kCommandLine);
+  EXPECT_NO_THROW(schedule.CheckAgainst({Site("transformer", AttentionRole::kJoint)}));
 }
 
 TEST(Registry, FindsEveryBackendByNameAndAliasInAnyCase) {

@@ -8,6 +8,7 @@
 
 #include "attention/fake_backends.h"
 #include "attention/rules.h"
+#include "platform/cpu/cpu.h"
 #include "support/temporary_folder.h"
 
 namespace tessera {
@@ -34,7 +35,8 @@ std::vector<std::string_view> ReasonsFor(const Selection& selection, std::string
 }
 
 bool Serves(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device, Fidelity allowed) {
-  return Refusals(backend, problem, device).empty() && backend.caps.fidelity <= allowed;
+  const bool required = problem.has_gate && backend.caps.applies_gate;  // by the checkpoint
+  return Refusals(backend, problem, device).empty() && (backend.caps.fidelity <= allowed || required);
 }
 
 template <class Check>
@@ -73,6 +75,20 @@ TEST(Selector, AutoTakesTheFastestThatServesWithinTheFidelity) {
       ASSERT_TRUE(speed < chosen || (speed == chosen && selection->backend->name < other->name));
     }
   });
+}
+
+TEST(Selector, ACheckpointWithAGateAsksForABackendThatAppliesIt) {
+  FakeBackends fakes;
+  fakes.Add("exact");
+  AttentionBackend& gated = fakes.Add("gated");
+  gated.caps.fidelity = Fidelity::kSparse;
+  gated.caps.applies_gate = true;
+  AttentionProblem problem = ParseAttentionProblem("f32 b1 h2/2 d64 q64 kv64");
+  EXPECT_EQ(TrySelect(problem, CpuDevice(), Auto(Fidelity::kExact), fakes.list())->backend->name, "exact");
+  problem.has_gate = true;
+  const auto selection = TrySelect(problem, CpuDevice(), Auto(Fidelity::kExact), fakes.list());
+  EXPECT_EQ(selection->backend->name, "gated");
+  EXPECT_EQ(selection->why, "asked for by the model, whose checkpoint has a gate");
 }
 
 TEST(Selector, EveryOtherBackendIsRejectedWithReasons) {
