@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 release := build/release
 tessera := $(release)/tessera
 configure := cmake --preset release --log-level=WARNING
-sources = $(shell find src include tests benchmarks fuzz -name '*.cc' -o -name '*.h' 2>/dev/null)
+sources = $(shell find src include plugins tests benchmarks fuzz -name '*.cc' -o -name '*.h' 2>/dev/null)
 
 PROMPT ?= a big blue star on a yellow background
 SEED ?= 42

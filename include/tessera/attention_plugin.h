@@ -66,7 +66,8 @@ enum {
   TESSERA_ATTENTION_BOOL = 1u << 3
 };
 
-/* Features of a mask, which a problem may combine: a pair of query and key is visible when every feature shows it. With
+/* Features of a mask, which a problem may combine (but not the two causal ones, nor key lengths with packed sequences):
+ * a pair of query and key is visible when every feature shows it. With
  * packed sequences the causal masks apply within a sequence, with its own lengths. */
 enum {
   TESSERA_ATTENTION_CAUSAL = 1u << 0,          /* bottom-right: key j visible to query i iff j <= i + kv_len - q_len */
@@ -128,7 +129,7 @@ typedef struct tessera_attention_problem {
   int32_t head_dim;
   int32_t needs_lse;
   int32_t threads;                  /* of the program: tessera_attention_io::parallel never runs more at a time */
-  float scale;                      /* scores are scale * <q, k> */
+  float scale;                      /* above 0; scores are scale * <q, k> */
   int64_t grid_t, grid_h, grid_w;   /* video tokens in (t, h, w) order; 0: no grid */
   int64_t grid_prefix, grid_suffix; /* text tokens before and after them */
 } tessera_attention_problem;

@@ -47,13 +47,13 @@ TEST(Layout, PluginsAreNamedInTheirOwnFileOnly) { EXPECT_THAT(PluginNamesElsewhe
 TEST(Layout, OneFileReadsTheEnvironment) { EXPECT_THAT(EnvironmentReaders(kRoot / "src"), IsEmpty()); }
 
 TEST(Layout, FilesAreShort) {
-  for (const char* folder : {"src", "tests", "benchmarks", "fuzz"}) {
+  for (const char* folder : {"src", "include", "plugins", "tests", "benchmarks", "fuzz"}) {
     EXPECT_THAT(LongFiles(kRoot / folder, kLongestFile), IsEmpty()) << folder;
   }
 }
 
 TEST(Layout, NamesSayWhatThingsAre) {
-  for (const char* folder : {"src", "tests", "benchmarks", "fuzz"}) {
+  for (const char* folder : {"src", "include", "plugins", "tests", "benchmarks", "fuzz"}) {
     EXPECT_THAT(BannedNames(kRoot / folder), IsEmpty()) << folder;
   }
 }
