@@ -21,7 +21,7 @@ export PROMPT
 
 all: packages  ## release build: build/release/tessera
 	@$(configure) -DTESSERA_TESTS=OFF -DTESSERA_BENCHMARKS=OFF
-	cmake --build $(release) --target tessera -j $(JOBS)
+	cmake --build $(release) --target tessera tessera_aiter tessera_fia -j $(JOBS)
 
 demo: all  ## draws a picture with the built-in demo model (PROMPT="..." SEED=...)
 	$(tessera) generate --prompt "$$PROMPT" --seed $(SEED) --output-path $(DEMO_FOLDER) --output-file-name demo.png
