@@ -14,6 +14,7 @@ struct ForwardContext {
 struct Cost {
   double linear_flops = 0, attention_flops = 0, convolution_flops = 0;
   size_t workspace_bytes = 0;  // peak activations, attention scratch excluded
+  size_t state_bytes = 0;      // kept between the calls of one run, outside of the workspace
   double flops() const noexcept { return linear_flops + attention_flops + convolution_flops; }
 };
 

@@ -85,6 +85,33 @@ TEST_F(ConvolutionTest, PlansItsScratchWithoutWeights) {
   }
 }
 
+TEST_F(ConvolutionTest, AddsToWhatIsThere) {
+  for (const Case& c : kCases) {
+    const Layer layer = LayerOf(c.shape, DType::kBF16);
+    for (const DType from : kActivationTypes) {
+      const Tensor src = RandomTensor(c.src, from, 3);
+      for (const Bf16Dot dot : MachineArithmetics()) {
+        SetBf16Dot(dot);
+        const Convolution convolution(layer.weight, layer.bias, c.shape, Convolution::Types{from, DType::kF32});
+        Tensor product = Poisoned(convolution.OutputShape(c.src), DType::kF32);
+        reference::Convolve(src.To(DType::kF32), layer.weight.To(DType::kF32), layer.bias, c.shape, product);
+        const Tensor start = RandomTensor(product.shape(), DType::kF32, 5);
+        for (const auto into : {Convolution::Into::kAddWithBias, Convolution::Into::kAdd}) {
+          Tensor dst = start.Clone(), expected = start.Clone();
+          for (int64_t i = 0; i < dst.numel(); ++i) {
+            const float bias = layer.bias.data<float>()[i % c.shape.out_channels];
+            expected.mutable_data<float>()[i] +=
+                product.data<float>()[i] - (into == Convolution::Into::kAdd ? bias : 0.0f);
+          }
+          Workspace workspace;
+          convolution.Forward(src, dst, workspace, into);
+          EXPECT_LE(RelativeDifference(dst, expected), Tolerance(from)) << c.src.ToString();
+        }
+      }
+    }
+  }
+}
+
 TEST_F(ConvolutionTest, AsymmetricPaddingHalvesEvenSizes) {
   const Convolution convolution(RandomTensor({4, 4, 3, 3}, DType::kF32, 1), Tensor::Zeros({4}, DType::kF32),
                                 {4, 4, 3, 2, 0, 1}, DType::kF32);

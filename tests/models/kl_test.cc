@@ -39,8 +39,14 @@ Tensor Apply(const Golden& golden, const Checkpoint& weights, const AutoencoderJ
   context.attention.Prepare(spec->Sites(job));
   const auto autoencoder = spec->Load(weights.Map("vae"), job);
   ForwardContext forward = context.forward();
-  return job.direction == Direction::kDecode ? autoencoder->Decode(input, forward)
-                                             : autoencoder->Encode(input, forward);
+  if (job.direction == Direction::kEncode) {
+    const Tensor latents = autoencoder->Encode({&input, 1}, forward);
+    return latents.Reshape({latents.dim(0), latents.dim(2), latents.dim(3)});
+  }
+  Tensor picture;
+  autoencoder->Decode(input.Reshape({input.dim(0), 1, input.dim(1), input.dim(2)}), forward,
+                      [&](const Tensor& frame) { picture = frame.Clone(); });
+  return picture;
 }
 Tensor Apply(const Golden& golden, const Checkpoint& weights, const AutoencoderJob& job, const Tensor& input) {
   TestContext context;

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <shared_mutex>
 #include <tuple>
+#include <unordered_map>
 
 #include "kernels/onednn/engine.h"
 #include "parallel/parallel_for.h"
@@ -56,18 +57,19 @@ size_t Aligned(size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
 struct Convolution::State {
   ConvolutionShape shape;
-  DType compute = DType::kF32;     // of src and dst
+  Types types;                     // of src and dst
   DType arithmetic = DType::kF32;  // of weights and products
+  DType product = DType::kF32;     // what oneDNN stores: dst's type, or f32 that is narrowed afterwards
   dnnl::memory weights, bias;
 
   // Primitives by what a band looks like: made on first use (WorkspaceBytes makes them while planning).
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // in_rows, width, top, bottom
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, Into>;  // in_rows, width, top, bottom
   mutable std::shared_mutex mutex;
   mutable std::map<Key, BandPrimitive> primitives;
 
   dnnl::convolution_forward::primitive_desc Describe(const Band& band, int64_t width,
-                                                     const dnnl::memory::desc& weights_desc) const;
-  const BandPrimitive& PrimitiveFor(const Band& band, int64_t width) const;
+                                                     const dnnl::memory::desc& weights_desc, Into into) const;
+  const BandPrimitive& PrimitiveFor(const Band& band, int64_t width, Into into) const;
   // What one band takes of the workspace: widened input, product, oneDNN's scratchpad.
   struct BandBytes {
     size_t src = 0, dst = 0, scratchpad = 0;
@@ -77,83 +79,105 @@ struct Convolution::State {
   int64_t OutSize(int64_t size) const noexcept {
     return (size + shape.pad_begin + shape.pad_end - shape.kernel) / shape.stride + 1;
   }
-  void RunBand(const Band& band, const Tensor& src, Tensor& dst, std::byte* scratch) const;
+  // src and dst are one picture each.
+  struct Call {
+    const Tensor& src;
+    Tensor& dst;
+    Into into;
+  };
+  void RunBand(const Band& band, const Call& call, std::byte* scratch) const;
   // Sets shape and types; the weights have the order oneDNN prefers, but no elements yet.
-  State(const ConvolutionShape& asked, DType compute_type);
+  State(const ConvolutionShape& asked, Types asked_types);
   size_t WorkspaceBytes(const Shape& src) const;
 };
 
 dnnl::convolution_forward::primitive_desc Convolution::State::Describe(const Band& band, int64_t width,
-                                                                       const dnnl::memory::desc& weights_desc) const {
+                                                                       const dnnl::memory::desc& weights_desc,
+                                                                       Into into) const {
   const auto type = OneDnnType(arithmetic);
   const dnnl::memory::desc src({1, shape.in_channels, band.in_rows, width}, type, Format::nhwc);
-  const dnnl::memory::desc dst({1, shape.out_channels, band.out_rows, OutSize(width)}, type, Format::nhwc);
-  const dnnl::memory::desc bias_desc({shape.out_channels}, dnnl::memory::data_type::f32, Format::a);
+  const dnnl::memory::desc dst({1, shape.out_channels, band.out_rows, OutSize(width)}, OneDnnType(product),
+                               Format::nhwc);
+  const dnnl::memory::desc bias_desc =
+      into == Into::kAdd ? dnnl::memory::desc()
+                         : dnnl::memory::desc({shape.out_channels}, dnnl::memory::data_type::f32, Format::a);
   const dnnl::convolution_forward::desc operation(
       dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weights_desc, bias_desc, dst,
       {shape.stride, shape.stride}, {band.top, shape.pad_begin}, {band.bottom, shape.pad_end});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (into != Into::kStore) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
   const OneThreadPlanning one_thread;
   return {operation, attributes, CpuEngine()};
 }
 
-const BandPrimitive& Convolution::State::PrimitiveFor(const Band& band, int64_t width) const {
-  const Key key{band.in_rows, width, band.top, band.bottom};
+const BandPrimitive& Convolution::State::PrimitiveFor(const Band& band, int64_t width, Into into) const {
+  const Key key{band.in_rows, width, band.top, band.bottom, into};
   {
     const std::shared_lock lock(mutex);
     if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
   }
   const std::unique_lock lock(mutex);
   if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
-  const auto desc = Describe(band, width, weights.get_desc());
+  const auto desc = Describe(band, width, weights.get_desc(), into);
   const OneThreadPlanning one_thread;
   return primitives.emplace(key, BandPrimitive{desc, dnnl::convolution_forward(desc)}).first->second;
 }
 
 Convolution::State::BandBytes Convolution::State::BytesOf(const Band& band, int64_t width) const {
   BandBytes bytes;
-  bytes.scratchpad = PrimitiveFor(band, width).desc.scratchpad_desc().get_size();
-  if (compute != arithmetic) {
+  for (const Into into : {Into::kStore, Into::kAdd}) {
+    if (into == Into::kAdd && types.dst != DType::kF32) continue;
+    bytes.scratchpad = std::max(bytes.scratchpad, PrimitiveFor(band, width, into).desc.scratchpad_desc().get_size());
+  }
+  if (types.src != arithmetic) {
     bytes.src = static_cast<size_t>(band.in_rows * width * shape.in_channels) * SizeOf(arithmetic);
-    bytes.dst = static_cast<size_t>(band.out_rows * OutSize(width) * shape.out_channels) * SizeOf(arithmetic);
+  }
+  if (types.dst != product) {
+    bytes.dst = static_cast<size_t>(band.out_rows * OutSize(width) * shape.out_channels) * SizeOf(product);
   }
   return bytes;
 }
 
-// src and dst are one picture each.
-void Convolution::State::RunBand(const Band& band, const Tensor& src, Tensor& dst, std::byte* scratch) const {
-  const int64_t width = src.dim(2);
-  const BandPrimitive& band_primitive = PrimitiveFor(band, width);
+void Convolution::State::RunBand(const Band& band, const Call& call, std::byte* scratch) const {
+  const int64_t width = call.src.dim(2);
+  const BandPrimitive& band_primitive = PrimitiveFor(band, width, call.into);
   const BandBytes bytes = BytesOf(band, width);
-  Tensor from = src.Narrow(1, band.in_row, band.in_rows), to = dst.Narrow(1, band.out_row, band.out_rows);
+  Tensor from = call.src.Narrow(1, band.in_row, band.in_rows);
+  Tensor to = call.dst.Narrow(1, band.out_row, band.out_rows);
   const void* input = from.raw();
   void* output = to.mutable_raw();
-  if (compute != arithmetic) {
-    ConvertElements(input, compute, scratch, arithmetic, from.numel());
+  if (types.src != arithmetic) {
+    ConvertElements(input, types.src, scratch, arithmetic, from.numel());
     input = scratch;
-    output = scratch + Aligned(bytes.src);
   }
+  if (types.dst != product) output = scratch + Aligned(bytes.src);
   const auto& desc = band_primitive.desc;
-  band_primitive.primitive.execute(
-      ThreadStream(),
-      {{DNNL_ARG_SRC, MemoryOver(desc.src_desc(), input)},
-       {DNNL_ARG_WEIGHTS, weights},
-       {DNNL_ARG_BIAS, bias},
-       {DNNL_ARG_DST, MemoryOver(desc.dst_desc(), output)},
-       {DNNL_ARG_SCRATCHPAD, MemoryOver(desc.scratchpad_desc(), scratch + Aligned(bytes.src) + Aligned(bytes.dst))}});
-  if (compute != arithmetic) ConvertElements(output, arithmetic, to.mutable_raw(), compute, to.numel());
+  std::unordered_map<int, dnnl::memory> arguments = {
+      {DNNL_ARG_SRC, MemoryOver(desc.src_desc(), input)},
+      {DNNL_ARG_WEIGHTS, weights},
+      {DNNL_ARG_DST, MemoryOver(desc.dst_desc(), output)},
+      {DNNL_ARG_SCRATCHPAD, MemoryOver(desc.scratchpad_desc(), scratch + Aligned(bytes.src) + Aligned(bytes.dst))}};
+  if (call.into != Into::kAdd) arguments.emplace(DNNL_ARG_BIAS, bias);
+  band_primitive.primitive.execute(ThreadStream(), arguments);
+  if (types.dst != product) ConvertElements(output, product, to.mutable_raw(), types.dst, to.numel());
 }
 
-Convolution::State::State(const ConvolutionShape& asked, DType compute_type)
+Convolution::State::State(const ConvolutionShape& asked, Types asked_types)
     : shape(asked),
-      compute(compute_type),
-      arithmetic(compute == DType::kBF16 && Bf16DotPays() ? DType::kBF16 : DType::kF32) {
+      types(asked_types),
+      arithmetic(types.src == DType::kBF16 && Bf16DotPays() ? DType::kBF16 : DType::kF32),
+      product(types.dst == DType::kF32 ? DType::kF32 : arithmetic) {
   const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   // The weights' order is chosen for the middle of a typical picture and then kept for every size.
   constexpr int64_t kTypicalSize = 64;
   const Band middle = BandAt(shape, 4 * kTypicalSize, kTypicalSize / shape.stride, kTypicalSize / 4);
-  const auto preferred = Describe(middle, kTypicalSize, {sizes, OneDnnType(arithmetic), Format::any}).weights_desc();
+  const auto preferred =
+      Describe(middle, kTypicalSize, {sizes, OneDnnType(arithmetic), Format::any}, Into::kStore).weights_desc();
   weights = dnnl::memory(preferred, CpuEngine(), DNNL_MEMORY_NONE);
 }
 
@@ -167,11 +191,11 @@ size_t Convolution::State::WorkspaceBytes(const Shape& src) const {
   return most * static_cast<size_t>(Threads());
 }
 
-Convolution::Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute) {
+Convolution::Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, Types types) {
   const Shape expected{shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   TESSERA_CHECK(weight.shape() == expected && weight.contiguous());
   TESSERA_CHECK(bias.numel() == shape.out_channels && bias.dtype() == DType::kF32 && bias.contiguous());
-  const auto state = std::make_shared<State>(shape, compute);
+  const auto state = std::make_shared<State>(shape, types);
   state->weights = dnnl::memory(state->weights.get_desc(), CpuEngine());
   const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   dnnl::memory given = MemoryOver({sizes, OneDnnType(weight.dtype()), Format::oihw}, weight.raw());
@@ -188,14 +212,15 @@ Shape Convolution::OutputShape(const Shape& src) const noexcept {
 
 size_t Convolution::WorkspaceBytes(const Shape& src) const noexcept { return state_->WorkspaceBytes(src); }
 
-size_t Convolution::WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, DType compute) noexcept {
-  return State(shape, compute).WorkspaceBytes(src);
+size_t Convolution::WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, Types types) noexcept {
+  return State(shape, types).WorkspaceBytes(src);
 }
 
-void Convolution::Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept {
+void Convolution::Forward(const Tensor& src, Tensor& dst, Workspace& workspace, Into into) const noexcept {
   TESSERA_CHECK(src.rank() == 4 && src.contiguous() && src.dim(3) == state_->shape.in_channels);
   TESSERA_CHECK(dst.shape() == OutputShape(src.shape()) && dst.contiguous());
-  TESSERA_CHECK(src.dtype() == state_->compute && dst.dtype() == state_->compute);
+  TESSERA_CHECK(src.dtype() == state_->types.src && dst.dtype() == state_->types.dst);
+  TESSERA_CHECK(into == Into::kStore || dst.dtype() == DType::kF32);
   const int64_t out_height = dst.dim(1), rows = BandRows(out_height, dst.dim(2));
   const int64_t bands = (out_height + rows - 1) / rows;
   const size_t total = WorkspaceBytes(src.shape()), per_thread = total / static_cast<size_t>(Threads());
@@ -205,7 +230,8 @@ void Convolution::Forward(const Tensor& src, Tensor& dst, Workspace& workspace) 
     const int64_t row = item % bands * rows;
     Tensor to = dst.Narrow(0, item / bands, 1);
     const Band band = BandAt(state_->shape, src.dim(1), row, std::min(rows, out_height - row));
-    state_->RunBand(band, src.Narrow(0, item / bands, 1), to, scratch + per_thread * static_cast<size_t>(thread));
+    const Tensor from = src.Narrow(0, item / bands, 1);
+    state_->RunBand(band, {from, to, into}, scratch + per_thread * static_cast<size_t>(thread));
   });
 }
 

@@ -19,14 +19,25 @@ class Convolution {
  public:
   Convolution() = default;
   // `compute`: the activations' type, f32 or bf16 (bf16 inputs are widened where bf16 dot products do not pay).
-  Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute);
+  Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, DType compute)
+      : Convolution(weight, bias, shape, {compute, compute}) {}
+  // src and dst may differ in type: bf16 to f32.
+  struct Types {
+    DType src = DType::kF32, dst = DType::kF32;
+  };
+  Convolution(const Tensor& weight, const Tensor& bias, const ConvolutionShape& shape, Types types);
 
-  // src [n, h, w, in] -> dst [n, h', w', out], both of the compute type, contiguous.
-  void Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept;
+  // What becomes of dst: the result with the bias, dst plus the result with or without the bias (f32 only).
+  enum class Into { kStore, kAddWithBias, kAdd };
+  // src [n, h, w, in] -> dst [n, h', w', out], contiguous.
+  void Forward(const Tensor& src, Tensor& dst, Workspace& workspace, Into into = Into::kStore) const noexcept;
   Shape OutputShape(const Shape& src) const noexcept;
   size_t WorkspaceBytes(const Shape& src) const noexcept;
   // The same without weights, for planning.
-  static size_t WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, DType compute) noexcept;
+  static size_t WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, DType compute) noexcept {
+    return WorkspaceBytes(shape, src, Types{compute, compute});
+  }
+  static size_t WorkspaceBytes(const ConvolutionShape& shape, const Shape& src, Types types) noexcept;
 
  private:
   struct State;

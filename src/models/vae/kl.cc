@@ -243,6 +243,9 @@ KlTiling TilingFor(const KlConfig& config, int64_t tile_pixels, int64_t rows, in
 }
 
 void CheckJob(const KlConfig& config, const AutoencoderJob& job) {
+  if (job.frames != 1) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("{} frames: this vae is made for single pictures", job.frames));
+  }
   if (job.compute != DType::kF32 && job.compute != DType::kBF16) {
     throw Error(ErrorKind::kUnsupported, fmt::format("vae in {}: activations can be f32 or bf16", Name(job.compute)));
   }
@@ -339,7 +342,9 @@ class KlAutoencoder final : public Autoencoder {
   KlAutoencoder(const KlConfig& config, WeightMap& weights, const AutoencoderJob& job)
       : config_(config), job_(job), network_(ProgramFor(config, job.direction), weights, job.compute, kComponent) {}
 
-  Tensor Encode(const Tensor& picture, ForwardContext& context) const override {
+  Tensor Encode(std::span<const Tensor> frames, ForwardContext& context) const override {
+    TESSERA_CHECK(frames.size() == 1);
+    const Tensor& picture = frames.front();
     TESSERA_CHECK(job_.direction == Direction::kEncode && picture.rank() == 3 && picture.dim(2) == 3);
     const int64_t factor = config_.factor(), rows = picture.dim(0) / factor, columns = picture.dim(1) / factor;
     TESSERA_CHECK(rows * factor == picture.dim(0) && columns * factor == picture.dim(1));
@@ -354,12 +359,13 @@ class KlAutoencoder final : public Autoencoder {
       const Blend blend{BlendWeights(tiling.rows, i, 1), BlendWeights(tiling.columns, j, 1)};
       AddToLatents(network_.Run(input, context), corner, blend, latents);
     });
-    return latents;
+    return latents.Reshape({config_.latent_channels, 1, rows, columns});
   }
 
-  Tensor Decode(const Tensor& latents, ForwardContext& context) const override {
-    TESSERA_CHECK(job_.direction == Direction::kDecode && latents.rank() == 3 &&
-                  latents.dim(0) == config_.latent_channels);
+  void Decode(const Tensor& film, ForwardContext& context, const TakeFrame& take) const override {
+    TESSERA_CHECK(job_.direction == Direction::kDecode && film.rank() == 4 && film.dim(1) == 1 &&
+                  film.dim(0) == config_.latent_channels);
+    const Tensor latents = film.Reshape({film.dim(0), film.dim(2), film.dim(3)});
     const int64_t factor = config_.factor();
     const KlTiling tiling = TilingFor(config_, job_.tile, latents.dim(1), latents.dim(2));
     Tensor picture = Tensor::Zeros({latents.dim(1) * factor, latents.dim(2) * factor, 3}, DType::kF32);
@@ -372,7 +378,7 @@ class KlAutoencoder final : public Autoencoder {
       const Blend blend{BlendWeights(tiling.rows, i, factor), BlendWeights(tiling.columns, j, factor)};
       AddToPicture(network_.Run(input, context), {corner.row * factor, corner.column * factor}, blend, picture);
     });
-    return picture;
+    take(picture);
   }
 
  private:

@@ -32,9 +32,9 @@ class Decoding final : public PictureStage {
     Load(run);
     ForwardContext context = run.forward();
     const Tensor latents = run.family->Unpack(picture.latents, run.job, run.statistics);
-    const Tensor pixels = run.decoder->Decode(latents, context);
+    run.decoder->Decode(latents.Reshape({latents.dim(0), 1, latents.dim(1), latents.dim(2)}), context,
+                        [&](const Tensor& frame) { picture.decoded = ToPicture(frame); });
     run.attention.CheckRuns();
-    picture.decoded = ToPicture(pixels);
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));
     if (run.pictures_left == 0 && !run.request.keep_loaded.vae.value_or(false)) run.decoder.reset();

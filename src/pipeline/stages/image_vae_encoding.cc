@@ -36,10 +36,12 @@ class ImageVAEEncoding final : public Stage {
     const auto encoder = spec.Load(run.folder.Weights("vae"), job);
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     ForwardContext context = run.forward();
-    const Tensor latents = encoder->Encode(ToPixels(reference), context);
+    const Tensor pixels = ToPixels(reference);
+    const Tensor latents = encoder->Encode({&pixels, 1}, context);
     run.attention.CheckRuns();
     run.workspace.Release();
-    return run.family->PackReference(latents, run.statistics);
+    const Shape plane{latents.dim(0), latents.dim(2), latents.dim(3)};
+    return run.family->PackReference(latents.Reshape(plane), run.statistics);
   }
 };
 
