@@ -16,7 +16,7 @@ SEED ?= 42
 DEMO_FOLDER ?= outputs
 export PROMPT
 
-.PHONY: all demo test test-long bench format check-format lint fuzz check-sanitizers check-threads install clean help \
+.PHONY: all demo docs test test-long bench format check-format lint fuzz check-sanitizers check-threads install clean help \
   packages packages-test packages-checks
 
 all: packages  ## release build: build/release/tessera
@@ -67,6 +67,9 @@ check-threads: packages-checks  ## the tests under ThreadSanitizer, with our own
 	cmake --preset tsan
 	cmake --build build/tsan -j $(JOBS)
 	ctest --test-dir build/tsan --output-on-failure -LE 'slow|no_sanitizer' -j $(TEST_JOBS)
+
+docs: all  ## writes the pages that the program prints
+	$(tessera) backends --markdown --all >docs/attention_backends.md
 
 install: all  ## installs under PREFIX (/usr/local)
 	cmake --install $(release) --prefix $(PREFIX)

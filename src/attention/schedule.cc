@@ -151,8 +151,11 @@ void AttentionSchedule::AddToComponent(const ScheduleRule& asked) {
     Add(bound);
   }
   ScheduleRule preferred = asked;
-  preferred.request.names.emplace_back("auto");
-  preferred.request.fidelity = Fidelity::kExact;
+  auto& names = preferred.request.names;
+  if (std::find(names.begin(), names.end(), "auto") == names.end()) {
+    names.emplace_back("auto");
+    preferred.request.fidelity = Fidelity::kExact;
+  }
   Add(preferred);
 }
 

@@ -37,8 +37,8 @@ std::string ValueName(const Flag& flag) {
 }
 
 std::string Spelling(const Flag& flag) {
-  const std::string key = flag.kind == FlagKind::kTable ? ".KEY" : "";
-  return fmt::format("--{}{} {}", flag.name, key, ValueName(flag));
+  if (flag.kind == FlagKind::kTable) return fmt::format("--{0}.KEY {1}, --{0} KEY={1},...", flag.name, ValueName(flag));
+  return fmt::format("--{} {}", flag.name, ValueName(flag));
 }
 
 // "1 to 8", "at least 0", or ""

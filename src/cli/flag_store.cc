@@ -10,6 +10,8 @@
 namespace tessera {
 namespace {
 
+using StringMap = std::map<std::string, std::string>;
+
 [[noreturn]] void Refuse(const FlagOrigin& origin, std::string_view value, std::string_view reason) {
   throw Error(ErrorKind::kUsage, fmt::format("{}: '{}' {}", origin.spelled, Printable(value), reason));
 }
@@ -69,6 +71,41 @@ std::string TextValue(const Flag& flag, const ConfigScalar& scalar, const FlagOr
   return scalar.text;
 }
 
+void AddAssignment(const std::string& key, const std::string& value, const FlagOrigin& origin, StringMap& table) {
+  if (key.empty() || value.empty()) Refuse(origin, key + "=" + value, "is no KEY=VALUE");
+  if (!table.emplace(key, value).second) Refuse(origin, key, "is given twice");
+}
+
+// "KEY=VALUE,KEY=VALUE", where a part without '=' goes on with the value before it, or a JSON object.
+StringMap ParseAssignments(const Flag& flag, const std::string& text, const FlagOrigin& origin) {
+  StringMap table;
+  if (Trim(text).starts_with('{')) {
+    for (const ConfigEntry& entry : ParseFlagConfig(text, ConfigSyntax::kJson, origin.spelled)) {
+      std::vector<std::string> values;
+      for (const ConfigScalar& scalar : entry.values) values.push_back(TextValue(flag, scalar, origin));
+      AddAssignment(entry.name, Join(values, ","), origin, table);
+    }
+    if (table.empty()) Refuse(origin, text, "holds no KEY: VALUE");
+    return table;
+  }
+  std::string* last = nullptr;
+  for (const std::string& part : Split(text, ',')) {
+    const size_t equals = part.find('=');
+    if (equals == std::string::npos && last != nullptr) {
+      *last += "," + part;
+      continue;
+    }
+    const std::string key(Trim(std::string_view(part).substr(0, equals)));
+    const std::string value(equals == std::string::npos ? "" : Trim(std::string_view(part).substr(equals + 1)));
+    if (equals == std::string::npos || key.empty() || value.empty()) {
+      Refuse(origin, part, fmt::format("is no KEY=VALUE; --{}.KEY VALUE works, too", flag.name));
+    }
+    AddAssignment(key, value, origin, table);
+    last = &table[key];
+  }
+  return table;
+}
+
 bool SplitsAtCommas(FlagKind kind) { return kind == FlagKind::kInts || kind == FlagKind::kChoices; }
 
 std::vector<ConfigScalar> Parts(const Flag& flag, std::span<const ConfigScalar> values) {
@@ -113,7 +150,7 @@ FlagMatch FlagIndex::Find(std::string_view spelled) const {
   if (row == rows_.end()) return {};
   const bool keyed = dot != std::string::npos && dot + 1 < name.size();
   const bool is_table = row->second->kind == FlagKind::kTable;
-  if (keyed != is_table || (dot != std::string::npos && !keyed)) return {};
+  if ((keyed && !is_table) || (dot != std::string::npos && !keyed)) return {};
   return {row->second, keyed ? name.substr(dot + 1) : ""};
 }
 
@@ -177,15 +214,14 @@ void FlagStore::Give(const FlagMatch& match, std::span<const ConfigScalar> value
       parsed.value = std::move(ints);
       break;
     case FlagKind::kTable:
-      parsed.value = std::map<std::string, std::string>{{match.key, TextValue(flag, values[0], origin)}};
+      parsed.value = match.key.empty() ? ParseAssignments(flag, TextValue(flag, values[0], origin), origin)
+                                       : StringMap{{match.key, TextValue(flag, values[0], origin)}};
       break;
   }
   Store(match, std::move(parsed), origin);
 }
 
 namespace {
-
-using StringMap = std::map<std::string, std::string>;
 
 template <typename List>
 void Append(List& list, List&& more) {
@@ -204,9 +240,10 @@ void FlagStore::Store(const FlagMatch& match, FlagValues::Slot parsed, const Fla
   FlagValues::Slot& slot = values_.slots_[std::string(match.flag->name)];
   const bool again = slot.source == parsed.source && parsed.source != FlagSource::kDefault;
   if (auto* table = std::get_if<StringMap>(&slot.value); table && slot.source != FlagSource::kDefault) {
-    const std::string& now = std::get<StringMap>(parsed.value).begin()->second;
-    const auto [member, added] = table->emplace(match.key, now);
-    if (again && !added && member->second != now) RefuseTwice(origin, member->second, now);
+    for (const auto& [key, now] : std::get<StringMap>(parsed.value)) {
+      const auto [member, added] = table->emplace(key, now);
+      if (again && !added && member->second != now) RefuseTwice(origin, member->second, now);
+    }
   } else if (slot.source == FlagSource::kCommandLine && !again) {
     return;
   } else if (again && std::holds_alternative<std::vector<std::string>>(slot.value)) {

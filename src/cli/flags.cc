@@ -111,9 +111,8 @@ class CommandLine {
   }
 
   [[noreturn]] void RefuseUnknown(const Word& word) const {
-    const FlagMatch table = index_.Find(word.name + ".key");
-    if (table.flag != nullptr) {
-      Refuse(fmt::format("{0}: a key is missing, as in {0}.KEY VALUE", Printable(word.dashed)));
+    if (word.name.ends_with('.') && index_.Find(word.name + "key").flag != nullptr) {
+      Refuse(fmt::format("{0}: a key is missing, as in {0}KEY VALUE", Printable(word.dashed)));
     }
     const std::string suggestion = index_.Suggestion(word.name);
     Refuse(fmt::format("{}: unknown flag of '{}', {}", Printable(word.dashed), table_.command,

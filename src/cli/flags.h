@@ -21,7 +21,7 @@ enum class FlagKind {
   kStrings,  // several values after one flag; given again, they add up
   kChoices,  // like kStrings, each one of `choices`; a comma separates too
   kInts,     // like kStrings, each in [least, most]; a comma separates too
-  kTable,    // --flag.KEY VALUE, in a config file a nested object
+  kTable,    // --flag.KEY VALUE, --flag KEY=VALUE,KEY=VALUE, or a JSON object; in a config file a nested object
 };
 
 // One row; names are written with '-', users may write '_'. Tables are constexpr arrays of rows.

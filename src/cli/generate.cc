@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "attention/report.h"
+#include "attention/explain.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/generate_flags.h"
@@ -15,7 +15,7 @@ namespace {
 
 std::vector<SelectedSite> Selected(const RunState& run) {
   const auto schedule = ScheduleOf(run.request);
-  return SelectSites(AllSites(run), run.attention.device(), schedule, run.request.registry());
+  return SelectSites(AllSites(run), run.attention.device(), schedule, run.job.steps, run.request.registry());
 }
 
 int PrintPlan(const RunState& run, const FlagValues& values) {
@@ -26,7 +26,7 @@ int PrintPlan(const RunState& run, const FlagValues& values) {
     json["size"] = {{"height", run.job.size.height}, {"width", run.job.size.width}};
     std::fputs((json.dump(2) + "\n").c_str(), stdout);
   } else {
-    std::fputs((plan.ToText() + "\n" + PrintSelections(Selected(run), ReportFormat::kText)).c_str(), stdout);
+    std::fputs((plan.ToText() + "\n" + PrintSelections(Selected(run), TableFormat::kText)).c_str(), stdout);
   }
   CheckMemory(run, plan);
   return 0;

@@ -3,12 +3,15 @@
 #include <fstream>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "attention/schedule_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/attention_plugins.h"
 #include "cli/backend_options.h"
+#include "cli/flag_config.h"
 #include "media/generation_text.h"
 #include "media/picture.h"
 #include "parallel/parallel_for.h"
@@ -67,6 +70,12 @@ constexpr Flag kEngineFlags[] = {
      "auto", "", "", "NAME[,NAME]"},
     {"attention-backend-config", FlagKind::kString, "options of the attention backend: key=value,..., JSON or a file",
      "", "", "", "CONFIG"},
+    {"component-attention-backends", FlagKind::kTable,
+     "attention of one component or role: transformer, transformer.cross, text_encoder, vae, ...", "", "", "", "NAME"},
+    {"attention-schedule", FlagKind::kString,
+     "rules for components, roles, layers and steps: a YAML or JSON file, or JSON", "", "none", "", "FILE"},
+    {"attention-fidelity", FlagKind::kChoice, "what auto may take in the transformer", "exact", "",
+     "exact|quantized|sparse"},
     kAttentionPluginFlag,
     {"dit-precision", FlagKind::kChoice, "arithmetic of the transformer", "", "the checkpoint's", kPrecisionNames},
     {"vae-precision", FlagKind::kChoice, "arithmetic of the autoencoder", "", "the checkpoint's", kPrecisionNames},
@@ -93,7 +102,15 @@ constexpr Flag kEngineFlags[] = {
     {"log-level", FlagKind::kChoice, "what to print on stderr", "info", "", "error|warning|info|debug"},
 };
 
+constexpr Flag kProblemFlags[] = {
+    {"problem", FlagKind::kString, "a problem in place of a model: \"bf16 b1 h24/24 d128 q4096 kv4096 grid=1x64x64\"",
+     "", "", "", "LINE"},
+    {"layers", FlagKind::kInt, "with --problem: layers that pose it", "1", "", "", "", "", 1, 1e4},
+};
+
 constexpr FlagGroup kGroups[] = {{"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}};
+constexpr FlagGroup kExplainGroups[] = {
+    {"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}, {"A problem", kProblemFlags}};
 
 std::optional<DType> PrecisionOf(const std::string& name) { return name.empty() ? std::nullopt : ParseDType(name); }
 
@@ -185,10 +202,24 @@ void SetBackendOptions(const std::string& text, GenerateRequest& request) {
   request.attention_options_text = text;
 }
 
+// The text is kept, not the file's name: the picture can be made again without the file.
+void SetSchedule(const std::string& given, GenerateRequest& request) {
+  try {
+    request.attention_schedule = ReadScheduleTree(given).dump();
+  } catch (const Error& error) {
+    const std::string_view what = error.what();
+    throw Error(error.kind(), what.starts_with("--attention-schedule") ? std::string(what)
+                                                                       : fmt::format("--attention-schedule: {}", what));
+  }
+}
+
 void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   request.attention_registry = RegistryOf(values);
   request.attention_backend = values.String("attention-backend");
   SetBackendOptions(values.String("attention-backend-config"), request);
+  request.component_attention = values.Table("component-attention-backends");
+  if (values.Has("attention-schedule")) SetSchedule(values.String("attention-schedule"), request);
+  request.attention_fidelity = ParseFidelity(values.String("attention-fidelity"), "--attention-fidelity");
   request.precisions.dit = PrecisionOf(values.String("dit-precision"));
   request.precisions.vae = PrecisionOf(values.String("vae-precision"));
   if (values.Has("text-encoder-precisions")) {
@@ -231,6 +262,15 @@ int64_t WholeSetting(const GenerationText& text, const std::string& flag) {
   return *value;
 }
 
+std::map<std::string, std::string> OverridesOf(const std::string& text) {
+  std::map<std::string, std::string> overrides;
+  constexpr const char* kSource = "--from-image: component-attention-backends";
+  for (const ConfigEntry& entry : ParseFlagConfig(text, ConfigSyntax::kJson, kSource)) {
+    if (!entry.is_list) overrides[entry.name] = entry.values.front().text;
+  }
+  return overrides;
+}
+
 void FillEngineFromPicture(const FlagValues& values, const GenerationText& text, GenerateRequest& request) {
   const auto open = [&](const char* flag) {
     return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
@@ -239,6 +279,13 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("image-path")) request.image_paths = Split(Setting(text, "image-path"), '\n');
   if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
   if (open("attention-backend-config")) SetBackendOptions(Setting(text, "attention-backend-config"), request);
+  if (open("component-attention-backends")) {
+    request.component_attention = OverridesOf(Setting(text, "component-attention-backends"));
+  }
+  if (open("attention-schedule")) SetSchedule(Setting(text, "attention-schedule"), request);
+  if (open("attention-fidelity")) {
+    request.attention_fidelity = ParseFidelity(Setting(text, "attention-fidelity"), "--from-image: attention-fidelity");
+  }
   if (open("dit-precision")) request.precisions.dit = PrecisionSetting(text, "dit-precision");
   if (open("vae-precision")) request.precisions.vae = PrecisionSetting(text, "vae-precision");
   if (open("text-encoder-precisions"))
@@ -272,7 +319,7 @@ const FlagTable& GenerateFlags() {
 
 const FlagTable& ExplainFlags() {
   static constexpr FlagTable table = {"tessera explain",
-                                      "say which attention backend serves each site of a job, and why", kGroups};
+                                      "say which attention backend serves each site of a job, and why", kExplainGroups};
   return table;
 }
 

@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include "attention/report.h"
+#include "attention/request_options.h"
+#include "attention/schedule_file.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -42,10 +45,18 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
       {"vae-precision", std::string(Name(run.precisions.vae))},
       {"text-encoder-precisions", std::string(Name(run.precisions.text_encoder))},
       {"max-sequence-length", std::to_string(run.job.text_tokens)},
-      {"attention", run.report.AttentionSummary()}};
+      {"attention", run.report.AttentionSummary()},
+      {"attention-ran", RecordsToTimelessJson(run.report.attention()).dump()}};
   if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
   if (!run.request.attention_options_text.empty()) {
     settings["attention-backend-config"] = run.request.attention_options_text;
+  }
+  if (!run.request.component_attention.empty()) {
+    settings["component-attention-backends"] = nlohmann::json(run.request.component_attention).dump();
+  }
+  if (!run.request.attention_schedule.empty()) settings["attention-schedule"] = run.request.attention_schedule;
+  if (run.request.attention_fidelity != Fidelity::kExact) {
+    settings["attention-fidelity"] = std::string(Name(run.request.attention_fidelity));
   }
   if (run.request.vae_tiling != Tiling::kAuto) {
     settings["vae-tiling"] = run.request.vae_tiling == Tiling::kOn ? "true" : "false";
@@ -159,8 +170,23 @@ std::vector<AttentionSite> SitesOf(const std::vector<SiteProblem>& problems) {
 }  // namespace
 
 AttentionSchedule ScheduleOf(const GenerateRequest& request) {
-  return AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine, Fidelity::kExact,
-                                             request.attention_options, request.registry());
+  const AttentionRegistry& registry = request.registry();
+  AttentionSchedule schedule =
+      AttentionSchedule::FromBackendNames(request.attention_backend, ChoiceSource::kCommandLine,
+                                          request.attention_fidelity, request.attention_options, registry);
+  std::vector<std::string> named = ParseBackendNames(request.attention_backend, registry);
+  for (ScheduleRule& rule : ParseComponentOverrides(request.component_attention, request.attention_options, registry)) {
+    rule.request.fidelity = request.attention_fidelity;
+    named.insert(named.end(), rule.request.names.begin(), rule.request.names.end());
+    schedule.AddAsked(rule);
+  }
+  CheckOptions(request.attention_options, named, registry, "--attention-backend-config");
+  if (request.attention_schedule.empty()) return schedule;
+  for (const ScheduleRule& rule :
+       ParseScheduleRules(ReadScheduleTree(request.attention_schedule), "--attention-schedule", registry)) {
+    schedule.AddAsked(rule);
+  }
+  return schedule;
 }
 
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {

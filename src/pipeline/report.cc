@@ -12,6 +12,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "attention/report.h"
 #include "base/environment.h"
 #include "base/text.h"
 
@@ -58,7 +59,8 @@ std::string Report::AttentionSummary() const {
   std::vector<std::string> parts;
   for (const AttentionRecord& record : attention_) {
     if (record.calls == 0) continue;
-    const std::string part = fmt::format("{}={}", SiteKind(record), record.backend->name);
+    std::string part = fmt::format("{}={}", SiteKind(record), record.backend->name);
+    if (record.density < 1) part += fmt::format(" (density {:.3g})", record.density);
     if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
   }
   return Join(parts, " ");
@@ -66,16 +68,11 @@ std::string Report::AttentionSummary() const {
 
 nlohmann::json Report::AttentionJson() const {
   nlohmann::json rows = nlohmann::json::array();
-  for (const AttentionRecord& record : attention_) {
-    if (record.calls == 0) continue;
-    rows.push_back({{"site", SiteKind(record)},
-                    {"layers", record.layers},
-                    {"problem", Print(record.problem)},
-                    {"backend", record.backend->name},
-                    {"why", record.why},
-                    {"calls", record.calls},
-                    {"duration_ms", record.seconds * 1e3},
-                    {"density", 1.0}});
+  for (nlohmann::json& row : RecordsToJson(attention_)) {
+    if (row["calls"] == 0) continue;
+    row["site"] = row["component"].get<std::string>() + "." + row["role"].get<std::string>();
+    row["duration_ms"] = row["seconds"].get<double>() * 1e3;
+    rows.push_back(std::move(row));
   }
   return rows;
 }

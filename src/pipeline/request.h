@@ -1,6 +1,7 @@
 // What a user asks for: plain values, checked by the InputValidation stage.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,6 +49,9 @@ struct GenerateRequest {
   // The backends to choose from; null: what is built in. Shared by every run of the request.
   std::shared_ptr<const AttentionRegistry> attention_registry;
   std::string attention_backend = "auto";
+  std::map<std::string, std::string> component_attention;  // "transformer", "transformer.self" -> backends
+  std::string attention_schedule;                          // rules as JSON text; "": none
+  Fidelity attention_fidelity = Fidelity::kExact;          // what "auto" may take in the denoiser
   Options attention_options;
   std::string attention_options_text;  // as it was given, kept in the picture
   Tiling vae_tiling = Tiling::kAuto;

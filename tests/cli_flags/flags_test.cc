@@ -104,6 +104,17 @@ TEST(Flags, CollectsTables) {
   EXPECT_THAT(values.Table("component-paths"), ElementsAre(Pair("text_encoder", "t"), Pair("vae", "v")));
 }
 
+TEST(Flags, TablesMayBeWrittenAtOnce) {
+  const auto table = [](const std::vector<std::string>& words) { return Parse(words).Table("component-paths"); };
+  EXPECT_THAT(table({"--component-paths", "vae=v,text_encoder=t"}),
+              ElementsAre(Pair("text_encoder", "t"), Pair("vae", "v")));
+  EXPECT_THAT(table({"--component-paths", R"({"vae": "v", "a": {"b": "c"}})"}),
+              ElementsAre(Pair("a.b", "c"), Pair("vae", "v")));
+  EXPECT_THAT(table({"--component-paths=vae=v,w"}), ElementsAre(Pair("vae", "v,w")));
+  EXPECT_THAT(table({"--component-paths", "vae=v", "--component-paths.a", "b"}),
+              ElementsAre(Pair("a", "b"), Pair("vae", "v")));
+}
+
 TEST(Flags, HelpWinsOverMistakes) { EXPECT_TRUE(Parse({"--nope", "--help"}).help_wanted()); }
 
 TEST(Flags, CollectsBareWordsWhereDeclared) {
@@ -164,7 +175,11 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{{"--dmd-denoising-steps", "1,1001"}, "'1001' is not a whole number from 0 to 1000"},
         Mistake{{"--seed", "1", "--seed", "2"}, "--seed: given twice with different values, '1' and '2'"},
         Mistake{{"--model", "a", "--model-path", "b"}, "given twice with different values, 'a' and 'b'"},
-        Mistake{{"--component-paths", "x"}, "--component-paths: a key is missing, as in --component-paths.KEY VALUE"},
+        Mistake{{"--component-paths", "x"},
+                "--component-paths: 'x' is no KEY=VALUE; --component-paths.KEY VALUE works"},
+        Mistake{{"--component-paths", "vae=a,vae=b"}, "--component-paths: 'vae' is given twice"},
+        Mistake{{"--component-paths", "vae="}, "'vae=' is no KEY=VALUE"},
+        Mistake{{"--component-paths", "{\"vae\": 3}"}, "'3' is not text"},
         Mistake{{"--component-paths.", "x"}, "--component-paths.: a key is missing"},
         Mistake{{"--component-paths.vae", "a", "--component-paths.vae", "b"}, "given twice with different values"},
         Mistake{{"--seed.x", "1"}, "--seed.x: unknown flag"}, Mistake{{"--config"}, "--config: a value is missing"},

@@ -63,6 +63,7 @@ constinit const AttentionBackend k_aiter_sage_backend{
     .summary = "AITER's fav3_sage (ROCm): 8-bit integer scores, 8-bit floating point values",
     .caps = kCaps,
     .options = kOptions,
+    .stands_in_for = "aiter_quant",
     .check = Check,
     .speed = Speed,
     .plan = Plan,

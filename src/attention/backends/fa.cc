@@ -51,10 +51,13 @@ std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Devic
 extern const AttentionBackend k_fa_backend;
 constinit const AttentionBackend k_fa_backend{
     .name = "fa",
-    .aliases = "fa3 fa4 flash",
+    .aliases = "fa3 fa4 flash flash_hub _flash_3 _flash_3_hub flash_4_hub _native_flash",
     .summary = "flash attention, exact: the fast default",
     .caps = kCaps,
     .options = kOptions,
+    .stands_in_for =
+        "fa2 flex xformers flash_varlen flash_varlen_hub _flash_varlen_3 _flash_3_varlen_hub "
+        "_native_efficient",
     .check = Check,
     .speed = Speed,
     .plan = Plan,

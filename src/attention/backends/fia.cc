@@ -55,6 +55,7 @@ constinit const AttentionBackend k_fia_backend{
     .summary = "flash attention with the rules of Ascend's fused inference: 16-bit, up to 256 heads",
     .caps = kCaps,
     .options = {},
+    .stands_in_for = "_native_npu",
     .check = Check,
     .speed = Speed,
     .plan = Plan,

@@ -90,10 +90,13 @@ std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Devic
 extern const AttentionBackend k_sage_attn_backend;
 constinit const AttentionBackend k_sage_attn_backend{
     .name = "sage_attn",
-    .aliases = "sage",
+    .aliases = "sage sage_hub",
     .summary = "SageAttention 1, 2, 2++: 8-bit integer scores with smoothed keys",
     .caps = kCaps,
     .options = kOptions,
+    .stands_in_for =
+        "sage_varlen _sage_qk_int8_pv_fp8_cuda _sage_qk_int8_pv_fp8_cuda_sm90 _sage_qk_int8_pv_fp16_cuda "
+        "_sage_qk_int8_pv_fp16_triton",
     .check = Check,
     .speed = Speed,
     .plan = Plan,

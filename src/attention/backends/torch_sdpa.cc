@@ -118,10 +118,11 @@ std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Devic
 
 constinit const AttentionBackend k_torch_sdpa_backend{
     .name = "torch_sdpa",
-    .aliases = "sdpa native",
+    .aliases = "sdpa native _native_math",
     .summary = "scaled dot product attention, any mask, bias and head dim",
     .caps = kCaps,
     .options = {},
+    .stands_in_for = "torch_cudnn_sdpa cudnn_sdpa dynamic_cudnn_sdpa _native_cudnn _native_xla",
     .check = nullptr,
     .speed = Speed,
     .plan = Plan,
