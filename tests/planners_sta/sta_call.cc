@@ -40,8 +40,8 @@ void StaCall::Run(AttentionPlan& plan, const AttentionPlace& place) {
   io.lse = problem.needs_lse ? lse.data() : nullptr;
   io.key_lengths = key_lengths;
   io.place = place;
-  std::vector<std::byte> memory(plan.workspace_bytes() + 64);
-  auto* begin = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+  memory_.resize(plan.workspace_bytes() + 64);
+  auto* begin = memory_.data() + (64 - reinterpret_cast<uintptr_t>(memory_.data()) % 64) % 64;
   plan.Run(io, {begin, plan.workspace_bytes()});
 }
 

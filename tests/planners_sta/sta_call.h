@@ -18,10 +18,15 @@ class StaCall {
 
   // Fills `out` and, when the problem asks for it, `lse`.
   void Run(AttentionPlan& plan, const AttentionPlace& place = {});
+  // So that Run allocates nothing itself.
+  void Reserve(size_t workspace_bytes) { memory_.reserve(workspace_bytes + 64); }
 
   AttentionProblem problem;
   std::vector<float> q, k, v, out, lse;
   std::vector<int32_t> key_lengths;
+
+ private:
+  std::vector<std::byte> memory_;
 };
 
 using Sees = std::function<bool(int64_t sample, int head, int64_t query, int64_t key)>;
