@@ -11,7 +11,16 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kMostListedBlocks = int64_t{1} << 30;
+constexpr double kMostListed = 1 << 30;
+
+// Lists of that many blocks, or of row ends.
+size_t Listed(double count, const GridTiles& tiles) {
+  if (count <= kMostListed) return static_cast<size_t>(count);
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("sliding windows over {} tiles list {:.3g} blocks in one call, at most {:.3g}; larger tiles "
+                          "would work",
+                          tiles.tiles, count, kMostListed));
+}
 
 // Query-key pairs of one axis. With n tiles of s tokens, the last of which lacks d: the window holds k * s keys but for
 // the half + 1 query tiles that see the last tile, which is itself one of them.
@@ -67,12 +76,12 @@ double WindowDensity(const TileWindow& window, const std::array<TileAxis, 3>& ax
   return (pairs + video * text + text * all) / (all * all);
 }
 
-int64_t VisitedBlocks(const TileWindow& window, const GridTiles& tiles) noexcept {
-  int64_t seen = tiles.tiles;
+double VisitedBlocks(const TileWindow& window, const GridTiles& tiles) noexcept {
+  double seen = tiles.tiles;
   for (size_t axis = 0; axis < window.size(); ++axis) {
-    seen *= std::min<int64_t>(window[axis], tiles.axes[axis].tiles());
+    seen *= static_cast<double>(std::min<int64_t>(window[axis], tiles.axes[axis].tiles()));
   }
-  return seen + int64_t{tiles.tiles} * tiles.text_blocks + int64_t{tiles.text_blocks} * tiles.blocks();
+  return seen + static_cast<double>(tiles.text_blocks) * (tiles.tiles + tiles.blocks());
 }
 
 WindowBlocks::WindowBlocks(GridTiles tiles, int64_t batch, int heads)
@@ -81,17 +90,11 @@ WindowBlocks::WindowBlocks(GridTiles tiles, int64_t batch, int heads)
   plan_.q.offsets = tiles_.offsets;
   if (!tiles_.keeps_order()) plan_.q.permutation = tiles_.permutation;
   plan_.kv = plan_.q;
-  plan_.row_begin.reserve(static_cast<size_t>(batch * heads * tiles_.blocks()) + 1);
+  plan_.row_begin.reserve(Listed(static_cast<double>(batch) * heads * tiles_.blocks(), tiles_) + 1);
 }
 
-void WindowBlocks::Reserve(int64_t blocks) {
-  if (blocks > kMostListedBlocks / batch_) {
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("sliding windows over {} tiles visit {} blocks in one call, at most {} are listed; larger "
-                            "tiles would work",
-                            tiles_.tiles, blocks * batch_, kMostListedBlocks));
-  }
-  plan_.kv_list.reserve(static_cast<size_t>(blocks * batch_));
+void WindowBlocks::Reserve(double blocks) {
+  plan_.kv_list.reserve(Listed(blocks * static_cast<double>(batch_), tiles_));
 }
 
 const BlockPlan* WindowBlocks::For(std::span<const TileWindow> windows) noexcept {

@@ -30,16 +30,16 @@ std::string_view EvenAxis(const TileWindow& window, const std::array<TileAxis, 3
 // Share of the query-key pairs that a head visits; text sees all and is seen by all.
 double WindowDensity(const TileWindow& window, const std::array<TileAxis, 3>& axes, int64_t text_tokens) noexcept;
 // Blocks that all query blocks of a head visit together.
-int64_t VisitedBlocks(const TileWindow& window, const GridTiles& tiles) noexcept;
+double VisitedBlocks(const TileWindow& window, const GridTiles& tiles) noexcept;
 
 // The block plan of one window per head, kept while the windows stay the same.
 class WindowBlocks {
  public:
-  WindowBlocks(GridTiles tiles, int64_t batch, int heads);
+  WindowBlocks(GridTiles tiles, int64_t batch, int heads);  // may throw Error{kUnsupported}
 
   const GridTiles& tiles() const noexcept { return tiles_; }
   // For lists of up to `blocks` entries for the heads of one sample together. May throw Error{kUnsupported}.
-  void Reserve(int64_t blocks);
+  void Reserve(double blocks);
   // `windows`: one per head, within what was reserved. Allocates nothing. Null when all of them are full.
   const BlockPlan* For(std::span<const TileWindow> windows) noexcept;
 

@@ -96,6 +96,22 @@ TEST(StaSearch, RecordsEveryPlaceOnItsOwn) {
       << "a larger window is nearer to the full one";
 }
 
+TEST(StaSearch, SkippedStepsAreNotSearched) {
+  const AttentionProblem problem = F32Problem("f32 b1 h1 d8 q64 kv64 grid=1x8x8");
+  Options options = Searching({1, 1, 1}, {1, 2, 2});
+  options.Set("skip_time_steps", int64_t{1});
+  const auto plan = PlanFor(problem, options);
+  plan->BeginRequest({.steps = 2, .layers = 1});
+  StaCall call(problem, 3);
+  for (const int step : {0, 1}) {
+    plan->BeginStep(step);
+    call.Run(*plan);
+  }
+  const WindowLosses losses = ParseWindowLosses(json::parse(plan->Findings())["pos"], "pos");
+  EXPECT_TRUE(std::isnan(losses.l2[0]));
+  EXPECT_GT(losses.l2[1], 0);
+}
+
 TEST(StaSearch, NeedsNoMoreHeadsThanCandidates) {
   const AttentionProblem problem = F32Problem("f32 b1 h1 d8 q64 kv64 grid=1x8x8");
   Options options;

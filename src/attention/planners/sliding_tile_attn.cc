@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <fmt/format.h>
@@ -50,7 +51,7 @@ constexpr std::array<OptionSpec, 9> kOptions = {{
      {},
      "mask_strategy load_path"},
     {"skip_time_steps",
-     "first steps that are dense; -1: 15 with a strategy file, 12 when tuning, 0 with a window",
+     "first steps that are dense and not searched; -1: 15 with a strategy file, 12 when tuning, else 0",
      [] { return OptionValue(int64_t{-1}); },
      -1.0,
      1e6,
@@ -350,25 +351,28 @@ class WindowPlanner final : public BlockPlanner {
   }
 
   // Listed in the call with the most; calls in which all heads are dense list none.
-  int64_t MostBlocks() const {
-    const auto listed = [&](const TileWindow& window) { return VisitedBlocks(window, blocks_.tiles()); };
-    if (settings_.window) return problem_.heads * listed(*settings_.window);
-    const int64_t full = listed(FullWindow(blocks_.tiles().axes));
+  double MostBlocks() const {
+    if (settings_.window) return problem_.heads * VisitedBlocks(*settings_.window, blocks_.tiles());
     const auto entries = settings_.strategy.entries();
-    int64_t most = 0;
+    double most = 0;
     for (auto first = entries.begin(); first != entries.end();) {
       const auto at = settings_.strategy.At(first->step, first->layer);
-      int64_t here = problem_.heads * full;
-      bool is_dense = true;
-      for (const WindowEntry& entry : at) {
-        if (entry.head >= problem_.heads) continue;
-        here += listed(entry.window) - full;
-        is_dense &= IsFull(entry.window, blocks_.tiles().axes);
-      }
-      if (!is_dense) most = std::max(most, here);
+      most = std::max(most, BlocksAt(at));
       first += static_cast<std::ptrdiff_t>(at.size());
     }
     return most;
+  }
+
+  double BlocksAt(std::span<const WindowEntry> entries) const {
+    const double full = VisitedBlocks(FullWindow(blocks_.tiles().axes), blocks_.tiles());
+    double blocks = problem_.heads * full;
+    bool is_dense = true;
+    for (const WindowEntry& entry : entries) {
+      if (entry.head >= problem_.heads) continue;
+      blocks += VisitedBlocks(entry.window, blocks_.tiles()) - full;
+      is_dense &= IsFull(entry.window, blocks_.tiles().axes);
+    }
+    return is_dense ? 0 : blocks;
   }
 
   const AttentionProblem problem_;
@@ -397,6 +401,7 @@ class SearchPlanner final : public BlockPlanner {
   SearchPlanner(const AttentionProblem& problem, const Settings& settings)
       : problem_(problem),
         candidates_(settings.candidates),
+        skip_(settings.skip),
         blocks_(CutIntoTiles(*problem.grid, settings.tile), problem.batch, problem.heads),
         windows_(static_cast<size_t>(problem.heads)) {
     for (const TileWindow& candidate : candidates_) {
@@ -419,6 +424,7 @@ class SearchPlanner final : public BlockPlanner {
 
   void Run(const AttentionIO& io, const AttentionKernelCall& attend, std::span<std::byte> workspace) noexcept override {
     attend(io);
+    if (step_ < skip_) return;
     AttentionIO tried = io;
     tried.out = {workspace.data(), problem_.q_len * problem_.heads * problem_.head_dim,
                  int64_t{problem_.heads} * problem_.head_dim, problem_.head_dim};
@@ -482,6 +488,7 @@ class SearchPlanner final : public BlockPlanner {
 
   const AttentionProblem problem_;
   const std::vector<TileWindow> candidates_;
+  const int64_t skip_;
   WindowBlocks blocks_;
   std::vector<TileWindow> windows_;   // of the call
   std::vector<WindowLosses> losses_;  // by pass
