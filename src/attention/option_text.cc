@@ -149,7 +149,10 @@ Options ParseOptions(const std::string& text, std::string_view source) {
 
 json OptionsToJson(const Options& options) {
   json tree = json::object();
-  for (const auto& [key, value] : options.values()) std::visit([&](const auto& held) { tree[key] = held; }, value);
+  for (const auto& [key, value] : options.values()) {
+    json& member = tree[key];
+    std::visit([&member](const auto& held) { member = held; }, value);
+  }
   return tree;
 }
 
