@@ -13,6 +13,7 @@ int TokenizeCommand(Arguments arguments);
 int BackendsCommand(Arguments arguments);
 int ExplainCommand(Arguments arguments);
 int BenchCommand(Arguments arguments);
+int PerfCompareCommand(Arguments arguments);
 int AttendCommand(Arguments arguments);
 int MakeRandomModelCommand(Arguments arguments);
 

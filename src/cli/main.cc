@@ -22,13 +22,14 @@ struct Command {
   int (*run)(Arguments);
 };
 
-constexpr std::array<Command, 7> kCommands = {{
+constexpr std::array<Command, 8> kCommands = {{
     {"generate", "make pictures from a prompt", GenerateCommand},
     {"explain", "say which attention backend serves each site of a job, and why", ExplainCommand},
     {"backends", "list the attention backends and what each can do", BackendsCommand},
     {"tokenize", "show the tokens of a text", TokenizeCommand},
     {"attend", "run an attention backend on given tensors and check it", AttendCommand},
     {"bench", "measure this machine, attention and layers", BenchCommand},
+    {"perf-compare", "compare performance dumps of generate", PerfCompareCommand},
     {"make-random-model", "write a model folder of real size with random weights", MakeRandomModelCommand},
 }};
 
