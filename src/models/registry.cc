@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "models/autoencoder.h"
 #include "models/text_encoder.h"
+#include "models/vision_encoder.h"
 
 namespace tessera {
 
@@ -15,6 +16,10 @@ namespace tessera {
 
 #define X(name) extern const AutoencoderArchitecture name##_autoencoder;
 #include "autoencoder.inc"
+#undef X
+
+#define X(name) extern const VisionEncoderArchitecture name##_vision_encoder;
+#include "vision_encoder.inc"
 #undef X
 
 namespace {
@@ -28,6 +33,12 @@ constexpr auto kTextEncoders = std::to_array<const TextEncoderArchitecture*>({
 #define X(name) &name##_autoencoder,
 constexpr auto kAutoencoders = std::to_array<const AutoencoderArchitecture*>({
 #include "autoencoder.inc"
+});
+#undef X
+
+#define X(name) &name##_vision_encoder,
+constexpr auto kVisionEncoders = std::to_array<const VisionEncoderArchitecture*>({
+#include "vision_encoder.inc"
 });
 #undef X
 
@@ -53,6 +64,10 @@ const TextEncoderArchitecture& FindTextEncoder(std::string_view class_name) {
 
 const AutoencoderArchitecture& FindAutoencoder(std::string_view class_name) {
   return FindByClass(kAutoencoders, "autoencoder", class_name);
+}
+
+const VisionEncoderArchitecture& FindVisionEncoder(std::string_view class_name) {
+  return FindByClass(kVisionEncoders, "vision encoder", class_name);
 }
 
 }  // namespace tessera

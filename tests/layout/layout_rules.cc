@@ -35,9 +35,9 @@ constexpr std::array<std::pair<std::string_view, int>, 14> kLevels = {{{"base", 
                                                                        {"server", 9}}};
 constexpr int kHighest = 10;  // cli
 
-constexpr std::array<std::string_view, 6> kPluginFolders = {"attention/backends",    "attention/planners",
-                                                            "layers/linear_formats", "models/encoders",
-                                                            "models/families",       "models/vae"};
+constexpr std::array<std::string_view, 7> kPluginFolders = {
+    "attention/backends", "attention/planners", "layers/linear_formats", "models/encoders",
+    "models/families",    "models/vae",         "models/vision"};
 
 constexpr std::array<std::string_view, 12> kBannedWords = {"util", "utils", "helper", "helpers", "manager", "common",
                                                            "misc", "info",  "data",   "handle",  "process", "v2"};
