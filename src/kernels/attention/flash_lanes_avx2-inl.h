@@ -34,12 +34,14 @@ struct Avx2Lanes {
   static Vector RoundUp(Vector x) { return _mm256_ceil_ps(x); }
   static Vector Magnitude(Vector x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
   static Vector RoundEven(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // Rounds the significand to four bits, to nearest even.
-  static Vector RoundToFourBits(Vector x) {
+  // Rounds the significand to kBits bits, to nearest even.
+  template <int kBits>
+  static Vector RoundSignificand(Vector x) {
+    constexpr int kDropped = 24 - kBits, kStep = 1 << kDropped;
     const __m256i bits = _mm256_castps_si256(x);
-    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 20), _mm256_set1_epi32(1));
-    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFFF)), odd);
-    return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32(-0x100000)));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, kDropped), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(kStep / 2 - 1)), odd);
+    return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32(-kStep)));
   }
   // `small` where |x| < limit.
   static Vector SelectSmall(Vector x, float limit, Vector small, Vector large) {

@@ -33,12 +33,14 @@ struct Avx512Lanes {
   static Vector MulSub(Vector a, Vector b, Vector c) { return _mm512_fmsub_ps(a, b, c); }
   static Vector RoundUp(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   static Vector RoundEven(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // Rounds the significand to four bits, to nearest even.
-  static Vector RoundToFourBits(Vector x) {
+  // Rounds the significand to kBits bits, to nearest even.
+  template <int kBits>
+  static Vector RoundSignificand(Vector x) {
+    constexpr int kDropped = 24 - kBits, kStep = 1 << kDropped;
     const __m512i bits = _mm512_castps_si512(x);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFFF)), odd);
-    return _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(-0x100000)));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, kDropped), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(kStep / 2 - 1)), odd);
+    return _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(-kStep)));
   }
   // `small` where |x| < limit.
   static Vector SelectSmall(Vector x, float limit, Vector small, Vector large) {

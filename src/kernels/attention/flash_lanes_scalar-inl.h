@@ -77,10 +77,13 @@ struct ScalarLanes {
   static Vector MulSub(Vector a, Vector b, Vector c) { return a * b - c; }
   static Vector RoundUp(Vector x) { return Vector{ceilf(x[0]), ceilf(x[1]), ceilf(x[2]), ceilf(x[3])}; }
   static Vector RoundEven(Vector x) { return Vector{rintf(x[0]), rintf(x[1]), rintf(x[2]), rintf(x[3])}; }
-  // Rounds the significand to four bits, to nearest even.
-  static Vector RoundToFourBits(Vector x) {
+  // Rounds the significand to kBits bits, to nearest even.
+  template <int kBits>
+  static Vector RoundSignificand(Vector x) {
+    constexpr int kDropped = 24 - kBits;
+    constexpr uint32_t kStep = 1u << kDropped;
     const Bits4 bits = BitsOfLanes(x);
-    return FromBits((bits + 0x7FFFFu + (bits >> 20 & 1u)) & 0xFFF00000u);
+    return FromBits((bits + (kStep / 2 - 1) + (bits >> kDropped & 1u)) & ~(kStep - 1));
   }
   // `small` where |x| < limit.
   static Vector SelectSmall(Vector x, float limit, Vector small, Vector large) {

@@ -4,6 +4,7 @@
 
 #include "kernels/attention/flash_operands_f32-inl.h"
 #include "kernels/attention/sage.h"
+#include "kernels/attention/small_floats-inl.h"
 
 namespace tessera {
 namespace {
@@ -30,26 +31,6 @@ struct F32Codes : F32Operands<LanesType> {
     return Lanes::Add(sum, weights);
   }
 };
-
-// To nearest even, saturated: three fraction bits down to 2^-6, steps of 2^-9 below.
-template <class Lanes>
-inline typename Lanes::Vector RoundToE4m3(typename Lanes::Vector x) {
-  constexpr float kSmall = 0x1p-6f, kStepShift = 0x1.8p14f;
-  const auto most = Lanes::Set(kSageMostFp8);
-  const auto limited = Lanes::Max(Lanes::Sub(Lanes::Zero(), most), Lanes::Min(most, x));
-  const auto stepped = Lanes::Sub(Lanes::Add(limited, Lanes::Set(kStepShift)), Lanes::Set(kStepShift));
-  return Lanes::SelectSmall(limited, kSmall, stepped, Lanes::RoundToFourBits(limited));
-}
-
-// The same for e4m3fnuz: one power of two lower, but up to 240.
-template <class Lanes>
-inline typename Lanes::Vector RoundToE4m3Fnuz(typename Lanes::Vector x) {
-  constexpr float kSmall = 0x1p-7f, kStepShift = 0x1.8p13f;
-  const auto most = Lanes::Set(kSageMostFnuz);
-  const auto limited = Lanes::Max(Lanes::Sub(Lanes::Zero(), most), Lanes::Min(most, x));
-  const auto stepped = Lanes::Sub(Lanes::Add(limited, Lanes::Set(kStepShift)), Lanes::Set(kStepShift));
-  return Lanes::SelectSmall(limited, kSmall, stepped, Lanes::RoundToFourBits(limited));
-}
 
 // To the nearest whole number, halves away from zero.
 template <class Lanes>
