@@ -173,7 +173,7 @@ class PanelPlan final : public AttentionPlan {
       for (int i = 0; i < std::min<int64_t>(kFlashBlock, range.end - begin); ++i) {
         rows.row[i] = RowOf(part.io.q, block.batch, part.walk.QueryToken(piece, i), block.head);
       }
-      kernel_->LookAround(rows, begin == range.begin, scratch);
+      kernel_->LookAround(rows, begin - range.begin, scratch);
     }
   }
 

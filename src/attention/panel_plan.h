@@ -63,10 +63,10 @@ class PanelKernel {
   virtual float KeyMagnitude(const FlashRows& /*keys*/, const std::byte* /*head*/) const noexcept { return 0; }
   virtual void Pack(const FlashRows& keys, const FlashRows& values, const std::byte* head,
                     std::span<std::byte* const, 2> panels, float key_magnitude) const noexcept = 0;
-  // Called before Attend with all queries of the scope, 64 or fewer at a time; `first` marks the first of them. Not
-  // called for kBlock.
+  // Called before Attend with all queries of the scope, 64 or fewer at a time, after `before` others. Not called for
+  // kBlock.
   virtual QueryScope query_scope() const noexcept { return QueryScope::kBlock; }
-  virtual void LookAround(const FlashRows& /*queries*/, bool /*first*/, std::byte* /*scratch*/) const noexcept {}
+  virtual void LookAround(const FlashRows& /*queries*/, int64_t /*before*/, std::byte* /*scratch*/) const noexcept {}
   // Writes queries->out and queries->lse.
   virtual void Attend(const std::byte* head, PanelVisits* visits, PanelQueries* queries,
                       std::byte* scratch) const noexcept = 0;

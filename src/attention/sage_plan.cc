@@ -118,10 +118,10 @@ class SagePanels final : public PanelKernel {
     if (!SharesScales()) return QueryScope::kBlock;
     return options_.blocks == SageBlocks::k256x128 ? QueryScope::kTwoChunks : QueryScope::kChunk;
   }
-  void LookAround(const FlashRows& queries, bool first, std::byte* scratch) const noexcept override {
+  void LookAround(const FlashRows& queries, int64_t before, std::byte* scratch) const noexcept override {
     float* const most = BlockIn(scratch).around;
     const float magnitude = kernel_.magnitude(format_, queries, nullptr);
-    if (first || magnitude > *most || std::isnan(magnitude)) *most = magnitude;
+    if (before == 0 || magnitude > *most || std::isnan(magnitude)) *most = magnitude;
   }
 
   void Attend(const std::byte* head, PanelVisits* panels, PanelQueries* queries,
