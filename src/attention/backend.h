@@ -44,6 +44,7 @@ struct AttentionCaps {
   bool wants_grid = false;    // needs problem.grid
   bool applies_gate = false;  // honours the gate of problems that have one
   Fidelity fidelity = Fidelity::kExact;
+  int quantized_bits = 8;  // of kQuantized: the least that a factor of a product is rounded to
 };
 
 struct AttentionBackend;

@@ -59,7 +59,8 @@ void ExpectServes(const AttentionBackend& backend, AttentionCase& attention, con
     const auto plan = MakePlan(backend, attention.problem(), CpuDevice(), {});
     ASSERT_NE(plan, nullptr);
     RunOnce(*plan, attention);
-    ASSERT_EQ(Deviation(attention, truth, backend.caps.fidelity), "") << threads << " threads";
+    ASSERT_EQ(Deviation(attention, truth, backend.caps.fidelity, backend.caps.quantized_bits), "")
+        << threads << " threads";
     if (threads == 1) single = Bytes(attention);
     ASSERT_TRUE(single == Bytes(attention)) << "two threads give other bytes than one";
   }

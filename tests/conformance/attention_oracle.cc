@@ -78,15 +78,33 @@ struct Errors {
   double CosineLoss() const { return reference_l2 > 0 ? 1 - product / std::sqrt(got_l2 * reference_l2) : 0; }
 };
 
-// Errors of 8-bit scores grow with the scores. The bounds were measured up to 30; beyond, a row may hang on single
-// keys.
-double Sharpness(double largest_score) { return std::max(1.0, largest_score / 30); }
+// What rounding to a number of bits may cost. Errors of scores grow with the scores: the bounds were measured up to
+// `measured`; beyond, a row may hang on single keys, and the most a result can lose is a share of its rows.
+struct QuantizedBound {
+  double relative_l1, cosine_loss, measured;
+  double most_relative_l1, most_cosine_loss;
+  double lse_share;  // of the spread of scores: five times what a score is off
 
-std::string OutDeviation(const Errors& errors, DType dtype, Fidelity fidelity, double largest_score) {
+  double RelativeL1(double largest_score) const {
+    return std::min(most_relative_l1, relative_l1 * std::sqrt(std::max(1.0, largest_score / measured)));
+  }
+  double CosineLoss(double largest_score) const {
+    return std::min(most_cosine_loss, cosine_loss * std::max(1.0, largest_score / measured));
+  }
+};
+
+QuantizedBound BoundOf(int bits) {
+  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+  // Scores of 8 bits are off by about 1 % of their spread, those of 4 bits by about 10 %.
+  if (bits >= 8) return {0.05, 1.5e-3, 30, 0.05, kNoLimit, 0.05};
+  return {0.25, 2.5e-2, 5, 0.5, 0.3, 0.5};
+}
+
+std::string OutDeviation(const Errors& errors, DType dtype, Fidelity fidelity, int bits, double largest_score) {
   double relative_l1 = 0, relative_l2 = std::numeric_limits<double>::infinity(), cosine_loss = 1e-5;
   if (fidelity == Fidelity::kQuantized) {
-    relative_l1 = 0.05;
-    cosine_loss = 1.5e-3 * Sharpness(largest_score);
+    relative_l1 = BoundOf(bits).RelativeL1(largest_score);
+    cosine_loss = BoundOf(bits).CosineLoss(largest_score);
   } else if (dtype == DType::kF32) {
     // Scores carry an error of a few units in their last place, which is the relative error of a weight.
     relative_l2 = std::max(2e-6, 4 * 6e-8 * largest_score);
@@ -102,10 +120,11 @@ std::string OutDeviation(const Errors& errors, DType dtype, Fidelity fidelity, d
       largest_score);
 }
 
-std::string LseDeviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity) {
-  // An 8-bit score is off by about 1 % of its spread, rarely by five times that; only many keys average it out.
+std::string LseDeviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity, int bits) {
+  // Few errors average out: only many keys do that.
+  const bool quantized = fidelity == Fidelity::kQuantized;
   const double bound =
-      fidelity == Fidelity::kQuantized ? 0.01 + 0.05 * truth.largest_spread : 1e-5 * (1 + truth.largest_score);
+      quantized ? 0.01 + BoundOf(bits).lse_share * truth.largest_spread : 1e-5 * (1 + truth.largest_score);
   for (size_t i = 0; i < truth.lse.size(); ++i) {
     const double got = attention.lse()[i], wanted = truth.lse[i];
     if (wanted == kNoKey ? got != kNoKey : !(std::abs(got - wanted) <= bound)) {
@@ -161,7 +180,7 @@ AttentionTruth SolveInDoubles(const AttentionCase& attention) {
   return truth;
 }
 
-std::string Deviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity) {
+std::string Deviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity, int bits) {
   const AttentionProblem& p = attention.problem();
   Errors errors;
   for (int64_t set = 0; set < p.batch * p.heads; ++set) {
@@ -175,9 +194,9 @@ std::string Deviation(const AttentionCase& attention, const AttentionTruth& trut
       for (int64_t d = 0; d < p.head_dim; ++d) errors.Add(attention.out().Get(at + d), wanted[d]);
     }
   }
-  if (std::string text = OutDeviation(errors, p.dtype, fidelity, truth.largest_score); !text.empty()) return text;
+  if (std::string text = OutDeviation(errors, p.dtype, fidelity, bits, truth.largest_score); !text.empty()) return text;
   if (p.needs_lse) {
-    if (std::string text = LseDeviation(attention, truth, fidelity); !text.empty()) return text;
+    if (std::string text = LseDeviation(attention, truth, fidelity, bits); !text.empty()) return text;
   }
   return GapsUntouched(attention) ? "" : "a gap between output rows was written";
 }

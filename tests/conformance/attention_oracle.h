@@ -18,7 +18,7 @@ struct AttentionTruth {
 AttentionTruth SolveInDoubles(const AttentionCase& attention);
 
 // "" when the case's outputs are within the bound of `fidelity`, the gaps are untouched and rows without keys are
-// right.
-std::string Deviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity);
+// right. `bits`: as in AttentionCaps, of kQuantized.
+std::string Deviation(const AttentionCase& attention, const AttentionTruth& truth, Fidelity fidelity, int bits = 8);
 
 }  // namespace tessera
