@@ -103,6 +103,14 @@ void AverageTiles(const OperandRows& operand, const GridTiles& grid, std::span<c
   });
 }
 
+void GatherRows(const OperandRows& operand, const HeadTokens& of, int64_t channels, float* rows) noexcept {
+  for (const int32_t token : of.tokens) {
+    Widen(MeanKernels(), operand.dtype, operand.At(of.batch_entry, of.head, token), rows, operand.head_dim);
+    std::fill(rows + operand.head_dim, rows + channels, 0.0f);
+    rows += channels;
+  }
+}
+
 void IntoLanes(const float* rows, int count, int64_t channels, float* lanes) noexcept {
   for (int64_t d = 0; d < channels; ++d) {
     for (int i = 0; i < count; ++i) lanes[d * kLanes + i] = rows[i * channels + d];

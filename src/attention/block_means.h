@@ -45,6 +45,16 @@ void AverageTiles(const OperandRows& operand, const GridTiles& grid, std::span<c
                   float* scratch) noexcept;
 int64_t MeanScratchFloats(int head_dim) noexcept;
 
+// Tokens of one head.
+struct HeadTokens {
+  int64_t batch_entry = 0;
+  int head = 0;
+  std::span<const int32_t> tokens;
+};
+
+// Their rows as floats: rows[i * channels + d], 0 from head_dim on.
+void GatherRows(const OperandRows& operand, const HeadTokens& of, int64_t channels, float* rows) noexcept;
+
 // Transposes up to kLanes rows of `channels` floats: lanes[d * kLanes + i] = row i, channel d.
 void IntoLanes(const float* rows, int count, int64_t channels, float* lanes) noexcept;
 

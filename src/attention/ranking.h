@@ -11,6 +11,9 @@ uint32_t ScoreOrder(float score) noexcept;
 // Larger ranks come first; all ranks of distinct indices differ.
 uint64_t RankOf(float score, uint32_t index) noexcept;
 
+// The score a rank was made from (NaN gives a NaN).
+float ScoreOfRank(uint64_t rank) noexcept;
+
 // The k-th largest of `ranks`, 1 <= k <= size; reorders them.
 uint64_t KthRank(std::span<uint64_t> ranks, int64_t k) noexcept;
 
