@@ -25,6 +25,7 @@ struct BlockPlan {
 
   // Optional: for entry e of kv_list, one bit per query of the block says whether that query sees this kv block.
   // Words of entry e start at e * mask_words; mask_words = ceil(largest q block / 64); empty: all see all.
+  // Queries of large blocks are regrouped by kv block, so blocks of 1000 and more with few bits cost what they show.
   std::vector<uint64_t> query_masks;
   int32_t mask_words = 0;
 

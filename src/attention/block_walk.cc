@@ -1,6 +1,7 @@
 #include "attention/block_walk.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 
@@ -8,6 +9,7 @@ namespace tessera {
 namespace {
 
 constexpr uint64_t kAll = ~uint64_t{0};
+constexpr MaskFeatures kOrderedMasks = kMaskCausal | kMaskCausalTopLeft | kMaskVarlen;
 
 // Bits [begin, end) of a word, 0 <= begin and end <= 64.
 uint64_t BitRange(int64_t begin, int64_t end) {
@@ -25,6 +27,11 @@ int64_t TokenAt(const BlockPlan& plan, const std::vector<int32_t>& permutation, 
   return permutation[static_cast<size_t>((plan.per_head ? head * length : 0) + position)];
 }
 
+// Without the tiles that are not filled.
+KeyRange Inner(const KeyRange& range) {
+  return {(range.begin + kWalkTile - 1) / kWalkTile * kWalkTile, range.end / kWalkTile * kWalkTile};
+}
+
 }  // namespace
 
 BlockWalk::BlockWalk(const AttentionProblem& problem, const AttentionIO& io) noexcept
@@ -34,6 +41,30 @@ BlockWalk::BlockWalk(const AttentionProblem& problem, const AttentionIO& io) noe
   if (io.blocks == nullptr) return;
   const bool permutes = !io.blocks->q.permutation.empty() || !io.blocks->kv.permutation.empty();
   TESSERA_CHECK(!permutes || (problem.mask & (kMaskCausal | kMaskCausalTopLeft | kMaskVarlen)) == 0);
+}
+
+bool BlockWalk::shares_keys() const noexcept {
+  return io_.blocks != nullptr && io_.blocks->mask_words == 0 && (problem_.mask & kOrderedMasks) == 0;
+}
+
+bool BlockWalk::chooses_by_query() const noexcept {
+  return io_.blocks != nullptr && io_.blocks->mask_words > 0 && (problem_.mask & kOrderedMasks) == 0;
+}
+
+int64_t BlockWalk::WindowLength(int64_t window, const QueryBlock& block) const noexcept {
+  const BlockPlan& plan = *io_.blocks;
+  const auto offsets = HeadPart(plan.q.offsets, plan.per_head, static_cast<size_t>(plan.q_blocks) + 1,
+                                HeadIndex(block.batch, block.head));
+  return offsets[static_cast<size_t>(window) + 1] - offsets[static_cast<size_t>(window)];
+}
+
+uint64_t BlockWalk::QueriesOf(int64_t entry, int64_t word) const noexcept {
+  return io_.blocks->query_masks[static_cast<size_t>(entry * io_.blocks->mask_words + word)];
+}
+
+int64_t BlockWalk::KeysOf(const QueryBlock& block, int64_t entry) const noexcept {
+  KeyRange range;
+  return NextRange(block, &entry, &range) ? std::max<int64_t>(range.end - range.begin, 0) : 0;
 }
 
 bool BlockWalk::permutes_keys_per_head() const noexcept {
@@ -146,19 +177,37 @@ PanelCursor::PanelCursor(const BlockWalk& walk, const QueryBlock& block) noexcep
   range_end_ = block.key_end;
 }
 
-// Moves to the next kv block of the plan's list; false when there is none.
-bool PanelCursor::NextRange() noexcept {
-  if (walk_.io_.blocks == nullptr || entry_ >= block_.entry_end) return false;
-  const BlockPlan& plan = *walk_.io_.blocks;
+bool BlockWalk::NextRange(const QueryBlock& block, int64_t* entry, KeyRange* range) const noexcept {
+  if (io_.blocks == nullptr || *entry >= block.entry_end) return false;
+  const BlockPlan& plan = *io_.blocks;
   const auto offsets = HeadPart(plan.kv.offsets, plan.per_head, static_cast<size_t>(plan.kv_blocks) + 1,
-                                walk_.HeadIndex(block_.batch, block_.head));
-  const auto n = static_cast<size_t>(plan.kv_list[static_cast<size_t>(entry_)]);
-  position_ = std::max<int64_t>(offsets[n], block_.key_begin);
-  range_end_ = std::min<int64_t>(offsets[n + 1], block_.key_end);
-  if (plan.mask_words > 0) {
-    queries_ = plan.query_masks[static_cast<size_t>(entry_ * plan.mask_words + block_.mask_word)];
+                                HeadIndex(block.batch, block.head));
+  const auto block_at = [&](int64_t at) { return static_cast<size_t>(plan.kv_list[static_cast<size_t>(at)]); };
+  size_t last = block_at(*entry);
+  range->begin = std::max<int64_t>(offsets[last], block.key_begin);
+  const bool joins = plan.mask_words == 0;
+  const int64_t end = *entry < block.inner_end ? block.inner_end : block.entry_end;
+  while (joins && *entry + 1 < end && block_at(*entry + 1) == last + 1) {
+    ++*entry;
+    ++last;
   }
-  ++entry_;
+  range->end = std::min<int64_t>(offsets[last + 1], block.key_end);
+  ++*entry;
+  return true;
+}
+
+// Moves to the next kv blocks of the plan's list; false when there are none.
+bool PanelCursor::NextRange() noexcept {
+  const int64_t entry = entry_;
+  KeyRange range;
+  if (!walk_.NextRange(block_, &entry_, &range)) return false;
+  if (entry < block_.inner_end) range = Inner(range);
+  position_ = range.begin;
+  range_end_ = range.end;
+  const BlockPlan& plan = *walk_.io_.blocks;
+  if (plan.mask_words > 0 && block_.mask_word != kNoMask) {
+    queries_ = plan.query_masks[static_cast<size_t>(entry * plan.mask_words + block_.mask_word)];
+  }
   return true;
 }
 
@@ -181,6 +230,13 @@ PanelVisit PanelCursor::VisitAt(int64_t panel) const noexcept {
   return visit;
 }
 
+// Visits of a panel are one unless a tile between them is empty, which a kernel would compute.
+bool PanelCursor::Extends(const PanelVisit& last, const PanelVisit& visit) const noexcept {
+  if (last.panel != visit.panel || last.queries != visit.queries || visit.keys == 0) return false;
+  const int last_tile = (kWalkBlock - 1 - std::countl_zero(last.keys)) / kWalkTile;
+  return std::countr_zero(visit.keys) / kWalkTile <= last_tile + 1;
+}
+
 int PanelCursor::Next(std::span<PanelVisit> visits) noexcept {
   int count = 0;
   while (true) {
@@ -191,7 +247,7 @@ int PanelCursor::Next(std::span<PanelVisit> visits) noexcept {
     const int64_t panel = position_ / kWalkBlock;
     const PanelVisit visit = VisitAt(panel);
     PanelVisit* last = count == 0 ? nullptr : &visits[static_cast<size_t>(count) - 1];
-    if (last != nullptr && last->panel == panel && last->queries == visit.queries) {
+    if (last != nullptr && Extends(*last, visit)) {
       last->keys |= visit.keys;
     } else if (visit.keys != 0 && visit.queries != 0) {
       if (count == static_cast<int>(visits.size())) return count;
@@ -199,6 +255,31 @@ int PanelCursor::Next(std::span<PanelVisit> visits) noexcept {
     }
     position_ = (panel + 1) * kWalkBlock;
   }
+}
+
+int64_t EdgeKeys::Collect(const BlockWalk& walk, QueryBlock* block, std::span<int32_t> positions) noexcept {
+  block->inner_end = block->entry_begin;
+  if (!walk.shares_keys()) return 0;
+  size_t count = 0;
+  const auto append = [&](int64_t begin, int64_t end) {
+    for (int64_t position = begin; position < end; ++position) {
+      if (walk.KeyToken(block->batch, block->head, position) < 0) continue;
+      positions[count++] = static_cast<int32_t>(position);
+    }
+  };
+  KeyRange range;
+  for (int64_t entry = block->entry_begin; walk.NextRange(*block, &entry, &range); block->inner_end = entry) {
+    if (range.begin >= range.end) continue;
+    const KeyRange inner = Inner(range);
+    if (count + 2 * kWalkTile > positions.size()) break;
+    if (inner.begin >= inner.end) {
+      append(range.begin, range.end);
+      continue;
+    }
+    append(range.begin, inner.begin);
+    append(inner.end, range.end);
+  }
+  return static_cast<int64_t>(count);
 }
 
 }  // namespace tessera

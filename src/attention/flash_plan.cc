@@ -48,6 +48,7 @@ class FlashPanels final : public PanelKernel {
     kernel_.pack_values(format_, values, panels[1]);
   }
 
+  bool writes_f32() const noexcept override { return true; }
   void Attend(const std::byte*, PanelVisits* panels, PanelQueries* queries,
               std::byte* scratch) const noexcept override {
     FlashBlock block = BlockIn(scratch);
@@ -55,7 +56,9 @@ class FlashPanels final : public PanelKernel {
     kernel_.pack_queries(format_, queries->rows, &block);
     std::array<FlashVisit, kVisitsAtOnce> visits;
     while (const int count = panels->Next(visits)) kernel_.attend(format_, visits.data(), count, &block);
-    kernel_.finish(format_, block, queries->out);
+    FlashFormat written = format_;
+    written.dtype = queries->out_dtype;
+    kernel_.finish(written, block, queries->out);
     for (int i = 0; i < block.count; ++i) {
       const double log2_sum = static_cast<double>(block.reference[i]) + std::log2(block.sum[i]);
       queries->lse[i] = block.sum[i] == 0 ? -INFINITY : static_cast<float>(log2_sum * kLn2);

@@ -18,17 +18,28 @@ struct PanelSizes {
   size_t scratch = 0;  // per thread, for one block of queries
 };
 
-// Hands out the visits of one block of queries, in pieces.
+// Panels one behind the other.
+struct PackedPanels {
+  std::byte *keys = nullptr, *values = nullptr;
+};
+
+// Hands out the visits of one block of queries, in pieces: what the cursor lists of a head's panels, then `edge_keys`
+// keys from the front of panels of their own.
 class PanelVisits {
  public:
-  PanelVisits(PanelCursor cursor, const std::byte* keys, const std::byte* values, const PanelSizes& sizes) noexcept
-      : cursor_(cursor), keys_(keys), values_(values), sizes_(sizes) {}
+  PanelVisits(PanelCursor cursor, const PackedPanels& head, const PackedPanels& edges, int64_t edge_keys,
+              const PanelSizes& sizes) noexcept
+      : cursor_(cursor), head_(head), edges_(edges), edge_keys_(edge_keys), sizes_(sizes) {}
   // Fills `visits` from the front; 0 at the end.
   int Next(std::span<FlashVisit> visits) noexcept;
 
  private:
+  FlashVisit VisitOf(const PackedPanels& panels, int64_t panel) const noexcept;
+
   PanelCursor cursor_;
-  const std::byte *keys_, *values_;
+  const PackedPanels head_, edges_;
+  const int64_t edge_keys_;
+  int64_t visited_edges_ = 0;
   const PanelSizes& sizes_;
 };
 
@@ -40,6 +51,7 @@ enum class QueryScope { kBlock, kChunk, kTwoChunks, kHead };
 struct PanelQueries {
   int count = 0;  // 1..64
   FlashRows rows;
+  DType out_dtype = DType::kF32;  // the problem's, or f32 where the kernel writes_f32()
   void* out[kFlashBlock] = {};
   float lse[kFlashBlock] = {};  // natural log; -inf where no key was seen
 };
@@ -67,6 +79,8 @@ class PanelKernel {
   // kBlock.
   virtual QueryScope query_scope() const noexcept { return QueryScope::kBlock; }
   virtual void LookAround(const FlashRows& /*queries*/, int64_t /*before*/, std::byte* /*scratch*/) const noexcept {}
+  // Whether Attend honours out_dtype = f32 when the problem has another one.
+  virtual bool writes_f32() const noexcept { return false; }
   // Writes queries->out and queries->lse.
   virtual void Attend(const std::byte* head, PanelVisits* visits, PanelQueries* queries,
                       std::byte* scratch) const noexcept = 0;

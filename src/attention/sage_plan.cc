@@ -124,6 +124,7 @@ class SagePanels final : public PanelKernel {
     if (before == 0 || magnitude > *most || std::isnan(magnitude)) *most = magnitude;
   }
 
+  bool writes_f32() const noexcept override { return true; }
   void Attend(const std::byte* head, PanelVisits* panels, PanelQueries* queries,
               std::byte* scratch) const noexcept override {
     const Scratch own = BlockIn(scratch);
@@ -133,7 +134,9 @@ class SagePanels final : public PanelKernel {
     kernel_.pack_queries(format_, queries->rows, HeadAt(head), &block);
     std::array<FlashVisit, kVisitsAtOnce> visits;
     while (const int count = panels->Next(visits)) kernel_.attend(format_, visits.data(), count, &block);
-    kernel_.finish(format_, HeadAt(head), &block, queries->out);
+    SageFormat written = format_;
+    written.rows.dtype = queries->out_dtype;
+    kernel_.finish(written, HeadAt(head), &block, queries->out);
     for (int i = 0; i < block.flash.count; ++i) {
       const float sum = block.flash.sum[i];
       const double log2_sum = static_cast<double>(block.flash.reference[i]) + std::log2(sum);

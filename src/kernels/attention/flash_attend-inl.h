@@ -36,9 +36,11 @@ inline uint64_t QueriesSeeing(const FlashVisit& visit, int key) {
   return first <= 0 ? visit.queries : visit.queries & kAllLanes << first;
 }
 
-// Whether a key of the panel is hidden from any query.
-inline bool Hides(const FlashVisit& visit) {
-  return visit.keys != kAllLanes || visit.queries != kAllLanes || visit.diagonal < kFlashBlock - 1;
+// Whether a key is hidden from any query, counting only tiles of `rows` keys from the first to the last visible one.
+inline bool Hides(const FlashVisit& visit, int rows = kFlashBlock) {
+  const int first = __builtin_ctzll(visit.keys) / rows * rows, last = (63 - __builtin_clzll(visit.keys)) / rows * rows;
+  const uint64_t computed = kAllLanes >> (kFlashBlock - rows - last + first) << first;
+  return visit.keys != computed || visit.queries != kAllLanes || visit.diagonal < kFlashBlock - 1;
 }
 
 template <class A>
@@ -67,6 +69,8 @@ struct Flash {
     const FlashVisit* visit;  // null: every query sees every key
     int first_key;            // in the panel
     int row;                  // of the probabilities
+    const FlashVisit* next;   // to be fetched: `next_tiles` tiles from next_tile on
+    int next_tile, next_tiles;
   };
 
   // Rare: moves the reference of one vector of queries up to a whole number and rescales what was made with the old
@@ -162,6 +166,20 @@ struct Flash {
     }
   }
 
+  // Asks for one tile of a visit that comes soon: sparse plans jump between panels, which the hardware does not
+  // foresee.
+  static void Prefetch(const FlashFormat& format, const FlashVisit& visit, int tile) {
+    constexpr int kLine = 64 / sizeof(Word), kTileRows = kRows / A::kPair;
+    const int key_words = kRows * (format.padded / A::kPair);
+    const Word* keys = static_cast<const Word*>(visit.key_panel) + tile * key_words;
+    for (int word = 0; word < key_words; word += kLine) __builtin_prefetch(keys + word, 0, 2);
+    const Word* values = static_cast<const Word*>(visit.value_panel) + tile * kTileRows * kRows;
+    for (int channel = 0; channel < format.padded; channel += kRows) {
+      const Word* rows = values + channel * kPanelPairs;
+      for (int word = 0; word < kTileRows * kRows; word += kLine) __builtin_prefetch(rows + word, 0, 2);
+    }
+  }
+
   // All tiles of a panel for one pair of vectors before the next: queries stay in the first-level cache.
   template <int NV, bool kHides>
   [[gnu::always_inline]] static inline void ScoreVectors(const FlashFormat& format, const Tile& first, int tiles,
@@ -171,6 +189,7 @@ struct Flash {
     for (; vector + NV <= vectors; vector += NV) {
       Tile tile = first;
       for (int t = 0; t < tiles; ++t) {
+        if (vector == 0 && t < first.next_tiles) Prefetch(format, *first.next, first.next_tile + t);
         ScoreTile<NV, kHides>(format, tile, block, vector * kWidth);
         tile.keys += tile_words;
         tile.first_key += kRows;
@@ -224,13 +243,24 @@ struct Flash {
     group->visits = group->rows = 0;
   }
 
-  // Scores tiles [first, end) of a panel and queues them for AddValues.
+  static int FirstTile(const FlashVisit& visit) { return __builtin_ctzll(visit.keys) / kRows; }
+  static int EndTile(const FlashVisit& visit) { return (63 - __builtin_clzll(visit.keys)) / kRows + 1; }
+
+  // Scores the tiles of a panel that are seen and queues them for AddValues.
   template <bool kHides>
-  static void ScorePanel(const FlashFormat& format, const FlashVisit& visit, FlashBlock* block, Group* group) {
-    const int first = __builtin_ctzll(visit.keys) / kRows, end = (63 - __builtin_clzll(visit.keys)) / kRows + 1;
+  static void ScorePanel(const FlashFormat& format, const FlashVisit& visit, const FlashVisit* next, FlashBlock* block,
+                         Group* group) {
+    const int first = FirstTile(visit), end = EndTile(visit);
     const int tile_words = kRows * (format.padded / A::kPair);
     const Word* keys = static_cast<const Word*>(visit.key_panel);
-    const Tile tile{keys + first * tile_words, &visit, first * kRows, group->rows};
+    const bool fetches = next != nullptr && next->keys != 0;
+    const Tile tile{keys + first * tile_words,
+                    &visit,
+                    first * kRows,
+                    group->rows,
+                    next,
+                    fetches ? FirstTile(*next) : 0,
+                    fetches ? EndTile(*next) - FirstTile(*next) : 0};
     ScoreVectors<Lanes::kTileVectors, kHides>(format, tile, end - first, block, 0);
     const int rows = (end - first) * (kRows / A::kPair);
     const Word* values = static_cast<const Word*>(visit.value_panel) + first * kRows / A::kPair * kRows;
@@ -242,10 +272,11 @@ struct Flash {
     Group group;
     for (const FlashVisit* visit = visits; visit != visits + count; ++visit) {
       if (visit->keys == 0) continue;
-      if (Hides(*visit)) {
-        ScorePanel<true>(format, *visit, block, &group);
+      const FlashVisit* const next = visit + 1 == visits + count ? nullptr : visit + 1;
+      if (Hides(*visit, kRows)) {
+        ScorePanel<true>(format, *visit, next, block, &group);
       } else {
-        ScorePanel<false>(format, *visit, block, &group);
+        ScorePanel<false>(format, *visit, next, block, &group);
       }
       if (group.rows > kFlashGroupRows - kPanelPairs) AddValues(format, block, &group);
     }

@@ -6,6 +6,14 @@ namespace {
 
 using Packing = FlashPacking<Bf16Operands>;
 constexpr int kChannelStep = 8;
+// f32 rows are parts of a result that is rounded once.
+void Finish(const FlashFormat& format, const FlashBlock& block, void* const* rows) {
+  if (format.dtype == DType::kF32) {
+    Packing::Finish<float>(format, block, rows);
+  } else {
+    Packing::Finish<BFloat16>(format, block, rows);
+  }
+}
 constexpr FlashKernel kTable{FlashArithmetic::kBf16Dot,
                              kChannelStep,
                              2,
@@ -13,7 +21,7 @@ constexpr FlashKernel kTable{FlashArithmetic::kBf16Dot,
                              Packing::PackValues<BFloat16>,
                              Packing::PackQueries<BFloat16>,
                              Flash<Bf16Operands>::Attend,
-                             Packing::Finish<BFloat16>};
+                             Finish};
 
 }  // namespace
 

@@ -149,7 +149,7 @@ struct Sage {
   static void AddPanel(const SageFormat& format, const FlashVisit& visit, SageBlock* block, Group* group) {
     const int first = __builtin_ctzll(visit.keys) / kRows * kRows;
     const int end = ((63 - __builtin_clzll(visit.keys)) / kRows + 1) * kRows;
-    const Pending pending{&visit, KeyScales(format, visit), first, end - first, group->keys, Hides(visit)};
+    const Pending pending{&visit, KeyScales(format, visit), first, end - first, group->keys, Hides(visit, kRows)};
     for (int i = 0; i < kKeyScales; ++i) group->taint += 0 * pending.scales[i];
     if (pending.hides) {
       ScorePanel<true>(format, pending, block, group);
