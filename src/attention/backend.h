@@ -112,6 +112,8 @@ class AttentionPlan {
   // Share of the query-key pairs that a call visits: expected at a place (-1: on average), and of the last Run.
   virtual double ExpectedDensity(int /*step*/, int /*layer*/) const noexcept { return 1; }
   virtual double density() const noexcept { return 1; }
+  // Of the last Run: time spent on deciding what to visit.
+  virtual double planning_seconds() const noexcept { return 0; }
   // What the planner decided for the last Run; null: every key block.
   virtual const BlockPlan* decision() const noexcept { return nullptr; }
   // JSON of what a search has learnt over the request; "" when there is nothing to say.

@@ -1,6 +1,7 @@
 #include "attention/composition.h"
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -13,6 +14,10 @@ namespace {
 constexpr size_t kAlignment = 64;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+double Now() noexcept {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 HeadDims Both(const HeadDims& a, const HeadDims& b) noexcept {
   const int step = std::lcm(a.step, b.step);
@@ -44,6 +49,7 @@ class ComposedPlan final : public AttentionPlan {
     const BlockPlan* decided = planner_->decision();
     return decided == nullptr ? 1 : decided->Density();
   }
+  double planning_seconds() const noexcept override { return planning_seconds_; }
   const BlockPlan* decision() const noexcept override { return planner_->decision(); }
   std::string Findings() const override { return planner_->Findings(); }
   std::string_view failure() const noexcept override { return kernel_->failure(); }
@@ -52,13 +58,21 @@ class ComposedPlan final : public AttentionPlan {
     TESSERA_CHECK(workspace.size() >= workspace_bytes());
     const size_t planning = Aligned(planner_->workspace_bytes());
     const auto kernel_workspace = workspace.subspan(planning);
-    const auto attend = [&](const AttentionIO& planned) { kernel_->Run(planned, kernel_workspace); };
+    double walking = 0;
+    const auto attend = [&](const AttentionIO& planned) {
+      const double begin = Now();
+      kernel_->Run(planned, kernel_workspace);
+      walking += Now() - begin;
+    };
+    const double begin = Now();
     planner_->Run(io, attend, workspace.first(planning));
+    planning_seconds_ = Now() - begin - walking;
   }
 
  private:
   const std::unique_ptr<BlockPlanner> planner_;
   const std::unique_ptr<AttentionPlan> kernel_;
+  double planning_seconds_ = 0;
 };
 
 }  // namespace

@@ -85,7 +85,7 @@ double SolveRow(const RowCall& call, ExactRowScratch& scratch) noexcept {
   for (int d = 0; d < call.problem.head_dim; ++d) {
     scratch.query[static_cast<size_t>(d)] = Load(q.elements, call.problem.dtype, first + d);
   }
-  std::fill(scratch.out.begin(), scratch.out.end(), 0.0);
+  std::fill_n(scratch.out.begin(), call.problem.head_dim, 0.0);
   const double most = Scores<T>(call, scratch);
   if (most == kNothing) return kNothing;
   double sum = 0;
@@ -99,7 +99,7 @@ double SolveRow(const RowCall& call, ExactRowScratch& scratch) noexcept {
       scratch.out[static_cast<size_t>(d)] += weight * static_cast<double>(ToFloat(value[d]));
     }
   }
-  for (double& channel : scratch.out) channel /= sum;
+  for (int d = 0; d < call.problem.head_dim; ++d) scratch.out[static_cast<size_t>(d)] /= sum;
   return most + std::log(sum);
 }
 
@@ -125,10 +125,12 @@ KeyRange VisibleKeys(const AttentionProblem& problem, const AttentionIO& io, int
   return VisibleKeys(call, batch, query);
 }
 
-ExactRowScratch::ExactRowScratch(const AttentionProblem& problem)
-    : out(static_cast<size_t>(problem.head_dim)),
-      query(static_cast<size_t>(problem.head_dim)),
-      scores(static_cast<size_t>(problem.kv_len)) {}
+void ExactRowScratch::Reserve(const AttentionProblem& problem) {
+  const auto channels = std::max(out.size(), static_cast<size_t>(problem.head_dim));
+  out.resize(channels);
+  query.resize(channels);
+  scores.resize(std::max(scores.size(), static_cast<size_t>(problem.kv_len)));
+}
 
 double ExactRow(const AttentionProblem& problem, const AttentionIO& io, const RowPlace& place, ExactRowScratch& scratch,
                 const KeyBlocks& blocks) noexcept {

@@ -29,8 +29,9 @@ struct KeyBlocks {
 
 // Made before the loop, one per thread.
 struct ExactRowScratch {
-  explicit ExactRowScratch(const AttentionProblem& problem);
-  std::vector<double> out;  // [head_dim]: the row
+  explicit ExactRowScratch(const AttentionProblem& problem) { Reserve(problem); }
+  void Reserve(const AttentionProblem& problem);  // grows to what this problem needs as well
+  std::vector<double> out;                        // the row is in the first head_dim
   std::vector<double> query, scores;
 };
 

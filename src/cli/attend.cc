@@ -3,11 +3,11 @@
 
 #include <fmt/format.h>
 
-#include "attention/registry.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/attend/attend_report.h"
+#include "cli/attention_plugins.h"
 #include "cli/backend_options.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -40,6 +40,7 @@ constexpr Flag kWhatFlags[] = {
     {"layers", FlagKind::kInt, "attention layers of the model", "", "up to the last layer that runs", "", "N", "", 1,
      1 << 16},
     {"seed", FlagKind::kInt, "seed of what a planner draws", "0", "", "", "", "", 0, kMostSeed},
+    kAttentionPluginFlag,
 };
 constexpr Flag kHowFlags[] = {
     {"json", FlagKind::kBool, "print JSON"},
@@ -148,7 +149,8 @@ int AttendCommand(Arguments arguments) {
   ApplyIsaChoice(values.String("isa"));
   SetThreads(static_cast<int>(values.Int("threads", 0)));
   CheckFiles(values);
-  const AttendSetup setup{.backend = AttentionRegistry::BuiltIn().Find(values.String("backend")),
+  const auto registry = RegistryOf(values);
+  const AttendSetup setup{.backend = registry->Find(values.String("backend")),
                           .device = CpuDevice(),
                           .runs = static_cast<int>(values.Int("runs")),
                           .steps = static_cast<int>(values.Int("steps", 0)),

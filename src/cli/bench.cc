@@ -26,7 +26,9 @@ constexpr Flag kSharedFlags[] = {
 constexpr Flag kAttentionFlags[] = {
     {"problem", FlagKind::kStrings, "problem lines, also as bare words: \"bf16 b1 h24/24 d128 q4096 kv4096\"", "", "",
      "", "LINE"},
-    {"backend", FlagKind::kStrings, "backends to measure", "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
+    {"backend", FlagKind::kStrings, "backends to measure; all: every one, refused ones with their reasons",
+     "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
+    {"plot", FlagKind::kString, "draw the times as bars into a picture", "", "", "", "FILE.png"},
     kAttentionPluginFlag,
 };
 constexpr Flag kLayerFlags[] = {
@@ -62,6 +64,7 @@ int RunAttention(const FlagValues& values) {
   }
   options.runs = static_cast<int>(values.Int("runs"));
   options.format = FormatOf(values);
+  options.plot = values.String("plot");
   const auto registry = RegistryOf(values);
   options.registry = registry.get();
   return BenchAttention(options);

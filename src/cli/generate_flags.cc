@@ -31,7 +31,7 @@ constexpr Flag kJobFlags[] = {
      "the built-in demo model", "", "MODEL", "model"},
     {"revision", FlagKind::kString, "branch, tag or commit of a hub name", "main"},
     {"prompt", FlagKind::kStrings, "what the picture shows; several prompts make several pictures", "", "", "", "TEXT"},
-    {"prompt-path", FlagKind::kString, "a text file with one prompt per line", "", "", "", "FILE"},
+    {"prompt-path", FlagKind::kString, "a text file with one prompt per line", "", "", "", "FILE", "prompts-file"},
     {"negative-prompt", FlagKind::kText, "what the picture must not show (models with guidance)", "", "empty", "",
      "TEXT"},
     {"height", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
@@ -111,6 +111,21 @@ constexpr Flag kProblemFlags[] = {
 constexpr FlagGroup kGroups[] = {{"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}};
 constexpr FlagGroup kExplainGroups[] = {
     {"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}, {"A problem", kProblemFlags}};
+
+constexpr Flag kCompareFlags[] = {
+    {"backends", FlagKind::kStrings,
+     "attention backends, the first is the reference; LABEL=NAME names a column, all is every backend", "", "", "",
+     "A,B,C"},
+    {"backend-config", FlagKind::kStrings, "options of one of them: NAME:key=value,... or {\"NAME\": {\"key\": value}}",
+     "", "", "", "CONFIG"},
+    {"seeds", FlagKind::kInts, "seeds of the noise, one picture per prompt and seed", "", "--seed", "", "1,2,3", "", 0,
+     kMostSeed},
+};
+
+constexpr FlagGroup kCompareGroups[] = {{"The comparison", kCompareFlags},
+                                        {"The pictures", kJobFlags},
+                                        {"Output", kOutputFlags},
+                                        {"The engine", kEngineFlags}};
 
 std::optional<DType> PrecisionOf(const std::string& name) { return name.empty() ? std::nullopt : ParseDType(name); }
 
@@ -320,6 +335,12 @@ const FlagTable& GenerateFlags() {
 const FlagTable& ExplainFlags() {
   static constexpr FlagTable table = {"tessera explain",
                                       "say which attention backend serves each site of a job, and why", kExplainGroups};
+  return table;
+}
+
+const FlagTable& CompareFlags() {
+  static constexpr FlagTable table = {"tessera compare", "the same noise through several attention backends",
+                                      kCompareGroups};
   return table;
 }
 

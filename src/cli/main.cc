@@ -28,6 +28,7 @@ constexpr std::array<Command, 8> kCommands = {{
     {"backends", "list the attention backends and what each can do", BackendsCommand},
     {"tokenize", "show the tokens of a text", TokenizeCommand},
     {"attend", "run an attention backend on given tensors and check it", AttendCommand},
+    {"compare", "the same noise through several attention backends: tables, pictures, a report", CompareCommand},
     {"bench", "measure this machine, attention and layers", BenchCommand},
     {"perf-compare", "compare performance dumps of generate", PerfCompareCommand},
     {"make-random-model", "write a model folder of real size with random weights", MakeRandomModelCommand},

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -218,6 +219,31 @@ GenerateResult Generate(RunState& run) {
     WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
   }
   return result;
+}
+
+std::vector<MadePicture> MakeInMemory(RunState& run, std::span<const uint64_t> seeds) {
+  CheckMemory(run, PlanResources(run));
+  RunStage(run, *TextEncodingStage());
+  RunStage(run, *ImageVAEEncodingStage());
+  std::vector<MadePicture> made;
+  const size_t total = run.request.prompts.size() * seeds.size();
+  for (size_t i = 0; i < total; ++i) {
+    PictureState picture;
+    picture.prompt = i / seeds.size();
+    picture.seed = seeds[i % seeds.size()];
+    run.pictures_left = total - i - 1;
+    const size_t steps_before = run.report.step_seconds().size();
+    const double begin = SecondsNow();
+    RunPictureStages(run, picture);
+    const auto steps = std::span(run.report.step_seconds()).subspan(steps_before);
+    made.push_back({.prompt = picture.prompt,
+                    .seed = picture.seed,
+                    .frames = {std::move(picture.decoded)},
+                    .latents = picture.latents,
+                    .denoising_seconds = std::accumulate(steps.begin(), steps.end(), 0.0),
+                    .seconds = SecondsNow() - begin});
+  }
+  return made;
 }
 
 }  // namespace tessera

@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "pipeline/request.h"
@@ -22,5 +23,17 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request);
 
 // Generates and writes every picture. Throws Error; files written before the error stay, none is half written.
 GenerateResult Generate(RunState& run);
+
+// One picture or film of a run, kept in memory.
+struct MadePicture {
+  size_t prompt = 0;  // index into the request's prompts
+  uint64_t seed = 0;
+  std::vector<Picture> frames;
+  Tensor latents;
+  double denoising_seconds = 0, seconds = 0;  // seconds: from noise to picture
+};
+
+// Makes a picture of every prompt (outermost) with every seed and writes nothing. Throws Error.
+std::vector<MadePicture> MakeInMemory(RunState& run, std::span<const uint64_t> seeds);
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attention/registry.h"
+#include "media/picture.h"
 #include "platform/cpu/cpu.h"
 #include "support/temporary_folder.h"
 
@@ -77,6 +78,23 @@ TEST(BenchAttention, RefusesWhatCannotRunBeforeAnythingRuns) {
   EXPECT_THAT(error("f32 b1 h1/1 d32 q64 kv64 mask=nosuch", "fa"), HasSubstr("mask=nosuch"));
   EXPECT_THAT(ErrorOf([] { BenchAttention({.problems = {}, .backends = {"fa"}, .options = {}}); }),
               HasSubstr("no problem"));
+}
+
+TEST(BenchAttention, AllMeasuresWhoCanServeAndSaysWhyOthersCannot) {
+  const auto objects = Report({.problems = {"f32 b1 h1/1 d32 q20 kv20 mask=bias"}, .backends = {"all"}, .options = {}});
+  ASSERT_EQ(objects.size(), AttentionRegistry::BuiltIn().backends().size());
+  for (const auto& object : objects) {
+    const bool serves = object["backend"] == "torch_sdpa";
+    EXPECT_EQ(object.contains("median_ms"), serves) << object["backend"];
+    EXPECT_EQ(object.contains("refused"), !serves) << object["backend"];
+  }
+}
+
+TEST(BenchAttention, DrawsAPlot) {
+  const TemporaryFolder folder;
+  const std::string plot = (folder.path() / "plot.png").string();
+  Report({.problems = {"f32 b1 h1/1 d32 q20 kv20"}, .backends = {"fa", "torch_sdpa"}, .options = {}, .plot = plot});
+  EXPECT_GT(ReadPicture(plot).width, 600);
 }
 
 TEST(BenchAttention, RefusesBf16ArithmeticForOtherOperands) {

@@ -33,9 +33,9 @@ struct AttendCall {
   Tensor gate;     // likewise, when the problem has one
   Tensor bias;     // [1 or batch, 1 or heads, 1 or q_len, kv_len]
   std::vector<int32_t> key_lengths, cu_seqlens_q, cu_seqlens_k;
-  Tensor expected_out, expected_mask;   // `out` and `block_mask` of the file, when they are there
-  Tensor q_init_tokens, k_init_tokens;  // i32 [heads, clusters], likewise
-  std::vector<std::string> notes;       // what was converted or left aside, for people
+  Tensor expected_out, expected_mask;                 // `out` and `block_mask` of the file, when they are there
+  std::vector<int32_t> q_init_tokens, k_init_tokens;  // [heads, clusters]: where a clustering starts; may be empty
+  std::vector<std::string> notes;                     // what was converted or left aside, for people
 };
 
 // A file with its runs. Throws Error{kIo, kFormat, kUsage} in one line for whatever does not fit.

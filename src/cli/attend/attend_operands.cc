@@ -159,16 +159,15 @@ void ReadBias(const FindTensor& find, AttendCall& call) {
   call.bias = bias.Reshape(shape);
 }
 
-// i32 [heads, clusters], tokens of the grid.
-Tensor ReadInitTokens(const NamedTensor& named, const AttentionProblem& problem, int64_t length) {
-  if (!named.present) return {};
+// [heads, clusters], tokens of the video.
+std::vector<int32_t> ReadInitTokens(const NamedTensor& named, const AttentionProblem& problem) {
+  if (!named.present || !problem.grid) return {};
   const Tensor& tokens = named.tensor;
-  if (tokens.rank() != 2 || tokens.dim(0) != problem.heads || tokens.dtype() != DType::kI32) {
-    Refuse(named, fmt::format("is {} {}, wanted i32 [{}, clusters]", Name(tokens.dtype()), tokens.shape().ToString(),
-                              problem.heads));
+  if (tokens.rank() != 2 || tokens.dim(0) != problem.heads) {
+    Refuse(named, fmt::format("is {}, wanted [{}, clusters]", tokens.shape().ToString(), problem.heads));
   }
-  ReadLengths({named.name, tokens.Reshape({tokens.numel()}), true}, length - 1);
-  return tokens;
+  const int64_t video = problem.grid->t * problem.grid->h * problem.grid->w;
+  return ReadLengths({named.name, tokens.Reshape({tokens.numel()}), true}, video - 1);
 }
 
 }  // namespace
@@ -189,8 +188,8 @@ void ReadOperands(const FindTensor& find, AttendCall& call) {
     call.notes.push_back("tensor 'gate' is left aside: the problem line does not say gate");
   }
   ReadBias(find, call);
-  call.q_init_tokens = ReadInitTokens(find("q_init_tokens"), problem, problem.q_len);
-  call.k_init_tokens = ReadInitTokens(find("k_init_tokens"), problem, problem.kv_len);
+  call.q_init_tokens = ReadInitTokens(find("q_init_tokens"), problem);
+  call.k_init_tokens = ReadInitTokens(find("k_init_tokens"), problem);
 }
 
 }  // namespace tessera

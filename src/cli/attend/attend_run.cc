@@ -20,6 +20,7 @@ struct Planned {
   Options options;
   std::unique_ptr<AttentionPlan> plan;
   std::shared_ptr<std::byte> workspace;
+  DenoisingOutline outline;
 };
 
 AttentionProblem WithoutPlace(AttentionProblem problem) {
@@ -56,6 +57,7 @@ class Player {
     for (size_t i = 0; i < calls.size(); ++i) {
       const AttentionProblem problem = Posed(calls[i], setup);
       planned_.push_back(PlanFor(problem, calls[i].options, setup));
+      StartAt(calls[i], plans_[planned_[i]].outline);
       results_[i].out = Tensor::Zeros(calls[i].q.shape(), problem.dtype);
       if (problem.needs_lse) {
         results_[i].lse = Tensor::Zeros({problem.batch, problem.heads, problem.q_len}, DType::kF32);
@@ -80,12 +82,18 @@ class Player {
     }
     auto plan = MakePlan(setup.backend, problem, setup.device, options);
     const size_t bytes = plan->workspace_bytes();
-    plans_.push_back({problem, options, std::move(plan), AllocateAligned(bytes)});
+    plans_.push_back({problem, options, std::move(plan), AllocateAligned(bytes), outline_});
     return plans_.size() - 1;
   }
 
+  // The first call that names tokens starts the clusterings of its plan.
+  static void StartAt(const AttendCall& call, DenoisingOutline& outline) {
+    if (outline.q_init_tokens.empty()) outline.q_init_tokens = call.q_init_tokens;
+    if (outline.k_init_tokens.empty()) outline.k_init_tokens = call.k_init_tokens;
+  }
+
   void Pass() {
-    for (Planned& planned : plans_) planned.plan->BeginRequest(outline_);
+    for (Planned& planned : plans_) planned.plan->BeginRequest(planned.outline);
     for (size_t i = 0; i < calls_.size(); ++i) RunOne(i);
   }
 
@@ -97,6 +105,10 @@ class Player {
     const auto begin = std::chrono::steady_clock::now();
     plan.Run(io, {plans_[planned_[i]].workspace.get(), plan.workspace_bytes()});
     seconds_[i].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    if (!plan.failure().empty()) {
+      throw Error(ErrorKind::kUnsupported, fmt::format("the attention backend failed at '{}': {}",
+                                                       Print(calls_[i].problem), Printable(plan.failure(), 300)));
+    }
     if (kept_) return;
     result.density = plan.density();
     if (plan.decision() != nullptr) result.decision = *plan.decision();
