@@ -77,8 +77,8 @@ std::optional<CheckAction> ParseCheckAction(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-AttentionCheck ParseAttentionCheck(const std::string& text, CheckAction action) {
-  AttentionCheck check{.rate = kUsualRate, .tolerance = std::nullopt, .action = action};
+AttentionCheck ParseAttentionCheck(const std::string& text, CheckAction action, uint64_t seed) {
+  AttentionCheck check{.rate = kUsualRate, .tolerance = std::nullopt, .action = action, .seed = seed};
   std::vector<std::string> seen;
   for (const std::string& pair : Split(text, ',')) {
     const size_t equals = pair.find('=');

@@ -29,9 +29,9 @@ struct AttentionCheck {
   bool enabled() const noexcept { return rate > 0; }
 };
 
-// "rate=0.01,tolerance=0.05,seed=3", each of them optional, "0.01" alone is the rate; without a rate it is 0.01. Throws
-// Error{kUsage}.
-AttentionCheck ParseAttentionCheck(const std::string& text, CheckAction action);
+// "rate=0.01,tolerance=0.05,seed=3", each of them optional, "0.01" alone is the rate; without a rate it is 0.01,
+// without a seed `seed`. Throws Error{kUsage}.
+AttentionCheck ParseAttentionCheck(const std::string& text, CheckAction action, uint64_t seed = 0);
 
 // What a backend of that fidelity may be off by in a call with outputs of that type.
 double DefaultTolerance(Fidelity fidelity, DType dtype) noexcept;

@@ -8,9 +8,12 @@
 
 #include "attention/registry.h"
 #include "attention/request_options.h"
+#include "attention/rules.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "parallel/parallel_for.h"
 
 namespace tessera {
 namespace {
@@ -55,6 +58,8 @@ struct AttentionContext::Use {
   int64_t calls = 0;
   double seconds = 0;
   double density = 0;  // sum over the calls
+  CheckRecord check = {};
+  bool told = false;  // that a check failed
 };
 
 struct AttentionContext::Entry {
@@ -63,6 +68,8 @@ struct AttentionContext::Entry {
   std::vector<std::unique_ptr<Use>> uses = {};
   std::vector<std::vector<Use*>> tables = {};  // by schedule, then by step; one element where steps do not matter
   Use* now = nullptr;
+  Use* exact = nullptr;  // what a failed check demotes to; null: nothing better is there
+  bool demoted = false;
 };
 
 AttentionContext::AttentionContext(Device device, AttentionSchedule schedule, const AttentionRegistry& registry)
@@ -122,6 +129,7 @@ void AttentionContext::Prepare(const std::vector<SiteProblem>& sites, int steps)
     const AttentionProblem problem = WithoutPlace(wanted.problem);
     auto entry = std::make_unique<Entry>(Entry{wanted.site, problem});
     for (const AttentionSchedule& schedule : schedules_) entry->tables.push_back(TableFor(*entry, schedule));
+    if (checker_ != nullptr) PlanExact(*entry);
     entry_by_hash_.emplace(HashOf(wanted.site, problem), entry.get());
     entries_.push_back(std::move(entry));
   }
@@ -132,7 +140,8 @@ void AttentionContext::Prepare(const std::vector<SiteProblem>& sites, int steps)
 void AttentionContext::Choose() noexcept {
   for (const auto& entry : entries_) {
     const std::vector<Use*>& table = entry->tables.back();
-    entry->now = table[std::min(static_cast<size_t>(std::max(step_, 0)), table.size() - 1)];
+    entry->now =
+        entry->demoted ? entry->exact : table[std::min(static_cast<size_t>(std::max(step_, 0)), table.size() - 1)];
   }
 }
 
@@ -199,16 +208,20 @@ void AttentionContext::Run(const AttentionSite& site, const AttentionProblem& pr
                            Workspace& workspace) noexcept {
   Entry* entry = Find(site, problem);
   TESSERA_CHECK(entry != nullptr);
-  Use& use = *entry->now;
+  AttentionIO placed = io;
+  placed.place = {site.layer, pass_};
+  RunUse(*entry->now, placed, workspace);
+  if (failed_ == nullptr && !entry->now->planned->plan->failure().empty()) failed_ = entry;
+  if (checker_ != nullptr) CheckCall(*entry, placed, workspace);
+}
+
+void AttentionContext::RunUse(Use& use, const AttentionIO& io, Workspace& workspace) noexcept {
   AttentionPlan& plan = *use.planned->plan;
   const Workspace::Scope scope(workspace);
   const size_t bytes = plan.workspace_bytes();
   const std::span<std::byte> scratch(static_cast<std::byte*>(workspace.TakeBytes(bytes)), bytes);
   const double begin = Now();
-  AttentionIO placed = io;
-  placed.place = {site.layer, pass_};
-  plan.Run(placed, scratch);
-  if (failed_ == nullptr && !plan.failure().empty()) failed_ = entry;
+  plan.Run(io, scratch);
   use.seconds += Now() - begin;
   use.density += plan.density();
   ++use.calls;
@@ -216,7 +229,81 @@ void AttentionContext::Run(const AttentionSite& site, const AttentionProblem& pr
   if (step_ >= 0 && step < use.calls_at.size()) ++use.calls_at[step];
 }
 
-void AttentionContext::CheckRuns() const {
+void AttentionContext::SetCheck(const AttentionCheck& check) {
+  TESSERA_CHECK(entries_.empty());
+  check_ = check;
+  checker_ = check.enabled() ? std::make_unique<RowChecker>(check, Threads()) : nullptr;
+}
+
+// The fastest exact backend that the site does not use already.
+void AttentionContext::PlanExact(Entry& entry) {
+  checker_->Reserve(entry.problem);
+  if (check_.action != CheckAction::kDemote) return;
+  const AttentionBackend* best = nullptr;
+  for (const AttentionBackend* backend : registry_.backends()) {
+    const bool used = std::any_of(entry.uses.begin(), entry.uses.end(),
+                                  [&](const auto& use) { return use->planned->backend == backend; });
+    if (used || backend->caps.fidelity != Fidelity::kExact) continue;
+    if (!Refusals(*backend, entry.problem, device_).empty()) continue;
+    const bool faster =
+        best == nullptr || SpeedOf(*backend, entry.problem, device_) > SpeedOf(*best, entry.problem, device_);
+    if (faster) best = backend;
+  }
+  if (best == nullptr) {
+    const bool all_exact = std::all_of(entry.uses.begin(), entry.uses.end(), [](const auto& use) {
+      return use->planned->backend->caps.fidelity == Fidelity::kExact;
+    });
+    if (all_exact) return;
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("attention check: no exact backend can take over '{}' at {}; the actions report and abort "
+                            "work",
+                            Print(entry.problem), entry.site.ToString()));
+  }
+  Planned* planned = PlanFor(entry.problem, *best, ResolveOptions(*best, {}));
+  entry.uses.push_back(std::make_unique<Use>(Use{planned, "in place of one that failed its check", {}}));
+  entry.exact = entry.uses.back().get();
+}
+
+void AttentionContext::CheckCall(Entry& entry, const AttentionIO& io, Workspace& workspace) noexcept {
+  Use& use = *entry.now;
+  const CheckedCall checked = checker_->Check(entry.problem, io, checked_calls_++);
+  const double tolerance =
+      check_.tolerance.value_or(DefaultTolerance(use.planned->backend->caps.fidelity, entry.problem.dtype));
+  ++use.check.calls;
+  use.check.rows += checked.rows;
+  if (checked.finite) use.check.worst = std::max(use.check.worst, checked.rel_l1);
+  if (checked.finite && checked.rel_l1 <= tolerance) return;
+  ++use.check.failures;
+  if (!checked.finite) ++use.check.not_finite;
+  if (use.check.first_failed_step < 0) use.check.first_failed_step = step_;
+  untold_failures_ = untold_failures_ || !use.told;
+  if (entry.exact == nullptr || entry.now == entry.exact) return;
+  use.check.demoted = entry.demoted = true;
+  entry.now = entry.exact;
+  RunUse(*entry.exact, io, workspace);
+}
+
+void AttentionContext::TellFailedChecks() {
+  if (!untold_failures_) return;
+  untold_failures_ = false;
+  for (const auto& entry : entries_) {
+    for (const auto& use : entry->uses) {
+      if (use->told || use->check.failures == 0) continue;
+      use->told = true;
+      const std::string found = use->check.not_finite > 0 ? std::string("values that are not finite")
+                                                          : fmt::format("relative L1 {:.3g}", use->check.worst);
+      const std::string message =
+          fmt::format("attention check: '{}' at {}{}: {}", use->planned->backend->name, entry->site.ToString(),
+                      step_ >= 0 ? fmt::format(", step {}", step_ + 1) : "", found);
+      if (check_.action == CheckAction::kAbort) throw Error(ErrorKind::kUnsupported, message);
+      Log(LogLevel::kWarning,
+          message + (use->check.demoted ? fmt::format("; '{}' goes on", entry->exact->planned->backend->name) : ""));
+    }
+  }
+}
+
+void AttentionContext::CheckRuns() {
+  TellFailedChecks();
   if (failed_ == nullptr) return;
   for (const auto& use : failed_->uses) {
     const std::string_view failure = use->planned->plan->failure();
@@ -257,6 +344,7 @@ std::vector<AttentionRecord> AttentionContext::Records() const {
       record.calls += use->calls;
       record.seconds += use->seconds;
       record.density += use->density;
+      record.check.Add(use->check);
       AddSteps(use->calls_at, record.steps);
     }
   }

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "attention/check_rows.h"
 #include "attention/schedule.h"
 #include "attention/selector.h"
 #include "tensor/workspace.h"
@@ -30,6 +31,7 @@ struct AttentionRecord {
   double density = 1;  // share of the query-key pairs visited, mean over the calls
   Options options = {};
   std::vector<int> steps = {};  // in which it ran; empty outside of denoising
+  CheckRecord check = {};
 };
 
 // The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
@@ -40,6 +42,9 @@ class AttentionContext {
   AttentionContext(Device device, AttentionSchedule schedule,
                    const AttentionRegistry& registry = AttentionRegistry::BuiltIn());
   ~AttentionContext();
+
+  // Rows of every call are checked from now on. Before Prepare.
+  void SetCheck(const AttentionCheck& check);
 
   // Selects and plans every site for every step of `steps` (0: not known yet). Layers are counted over the sites of a
   // component, these and earlier ones. Throws Error{kUnsupported, kUsage}. May be called again for more sites.
@@ -56,9 +61,9 @@ class AttentionContext {
   void Run(const AttentionSite& site, const AttentionProblem& problem, const AttentionIO& io,
            Workspace& workspace) noexcept;
 
-  // Throws Error{kUnsupported} when a Run so far could not be done; called after every forward pass, before its result
-  // is used.
-  void CheckRuns() const;
+  // Says which sites failed their check since the last time. Throws Error{kUnsupported} when a Run so far could not be
+  // done, or failed its check with CheckAction::kAbort; called after every forward pass, before its result is used.
+  void CheckRuns();
 
   std::vector<AttentionRecord> Records() const;
   size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of these prepared sites
@@ -73,6 +78,10 @@ class AttentionContext {
   Planned* PlanFor(const AttentionProblem& problem, const AttentionBackend& backend, const Options& options);
   Use* UseFor(Entry& entry, const ScheduleRule* rule);
   std::vector<Use*> TableFor(Entry& entry, const AttentionSchedule& schedule);
+  void PlanExact(Entry& entry);  // what a site that fails its check goes on with
+  void CheckCall(Entry& entry, const AttentionIO& io, Workspace& workspace) noexcept;
+  void TellFailedChecks();
+  void RunUse(Use& use, const AttentionIO& io, Workspace& workspace) noexcept;
   void Choose() noexcept;         // what every site uses at this step
   void BeginPlans(size_t first);  // tells the plans from `first` on what is being denoised
   void PushSchedule(AttentionSchedule schedule);
@@ -85,8 +94,12 @@ class AttentionContext {
   std::vector<std::unique_ptr<Entry>> entries_;            // in the order of Prepare
   std::unordered_multimap<size_t, Entry*> entry_by_hash_;  // of site and problem
   const Entry* failed_ = nullptr;                          // the first whose Run could not be done
-  std::unordered_map<std::string, int> layers_;            // of every component
-  std::optional<DenoisingOutline> outline_;                // once denoising has begun
+  AttentionCheck check_;
+  std::unique_ptr<RowChecker> checker_;  // null: nothing is checked
+  int64_t checked_calls_ = 0;
+  bool untold_failures_ = false;
+  std::unordered_map<std::string, int> layers_;  // of every component
+  std::optional<DenoisingOutline> outline_;      // once denoising has begun
   int steps_ = 0;
   int step_ = -1, pass_ = 0;
 };

@@ -33,16 +33,18 @@ double AllSeconds(std::span<const AttentionRecord> records) {
 double Share(const AttentionRecord& record, double all) { return all > 0 ? record.seconds / all : 0; }
 
 nlohmann::json RecordToJson(const AttentionRecord& record) {
-  return {{"component", record.site.component},
-          {"role", Name(record.site.role)},
-          {"layers", record.layers},
-          {"steps", PrintRanges(record.steps)},
-          {"problem", Print(record.problem)},
-          {"backend", record.backend->name},
-          {"config", OptionsToJson(record.options)},
-          {"why", record.why},
-          {"calls", record.calls},
-          {"density", record.density}};
+  nlohmann::json row = {{"component", record.site.component},
+                        {"role", Name(record.site.role)},
+                        {"layers", record.layers},
+                        {"steps", PrintRanges(record.steps)},
+                        {"problem", Print(record.problem)},
+                        {"backend", record.backend->name},
+                        {"config", OptionsToJson(record.options)},
+                        {"why", record.why},
+                        {"calls", record.calls},
+                        {"density", record.density}};
+  if (record.check.calls > 0) row["check"] = CheckToJson(record.check);
+  return row;
 }
 
 }  // namespace
@@ -59,6 +61,13 @@ std::string PrintRecords(std::span<const AttentionRecord> records, TableFormat f
                     fmt::format("{:.0f} GFLOP/s", Speed(record) / 1e9), fmt::format("{:.3g}", record.density)});
   }
   return PrintTable(rows, format);
+}
+
+nlohmann::json CheckToJson(const CheckRecord& check) {
+  return {{"calls", check.calls},        {"rows", check.rows},
+          {"failures", check.failures},  {"not_finite", check.not_finite},
+          {"worst_rel_l1", check.worst}, {"first_failed_step", check.first_failed_step},
+          {"demoted", check.demoted}};
 }
 
 nlohmann::json RecordsToJson(std::span<const AttentionRecord> records) {

@@ -77,6 +77,11 @@ constexpr Flag kEngineFlags[] = {
     {"attention-fidelity", FlagKind::kChoice, "what auto may take in the transformer", "exact", "",
      "exact|quantized|sparse"},
     kAttentionPluginFlag,
+    {"attention-check", FlagKind::kString,
+     "compute a share of the rows again, exactly: rate=0.01,tolerance=0.05,seed=0 (relative L1; each may be left out)",
+     "", "nothing is checked", "", "CHECK"},
+    {"attention-check-action", FlagKind::kChoice, "when a check fails: say it, go on with an exact backend, or stop",
+     "report", "", "report|demote|abort"},
     {"dit-precision", FlagKind::kChoice, "arithmetic of the transformer", "", "the checkpoint's", kPrecisionNames},
     {"vae-precision", FlagKind::kChoice, "arithmetic of the autoencoder", "", "the checkpoint's", kPrecisionNames},
     {"text-encoder-precisions", FlagKind::kChoices, "arithmetic of the text encoder", "", "the checkpoint's",
@@ -228,7 +233,18 @@ void SetSchedule(const std::string& given, GenerateRequest& request) {
   }
 }
 
+void ReadCheck(const FlagValues& values, GenerateRequest& request) {
+  if (values.Has("attention-check")) {
+    const auto action = ParseCheckAction(values.String("attention-check-action"));
+    request.attention_check =
+        ParseAttentionCheck(values.String("attention-check"), action.value_or(CheckAction::kReport), request.seed);
+  } else if (values.GivenBy("attention-check-action") != FlagSource::kDefault) {
+    throw Error(ErrorKind::kUsage, "--attention-check-action: there is no --attention-check, such as rate=0.01");
+  }
+}
+
 void ReadEngine(const FlagValues& values, GenerateRequest& request) {
+  ReadCheck(values, request);
   request.attention_registry = RegistryOf(values);
   request.attention_backend = values.String("attention-backend");
   SetBackendOptions(values.String("attention-backend-config"), request);

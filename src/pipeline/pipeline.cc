@@ -196,6 +196,7 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), schedule);
   run->family = OpenModelFamily(run->folder);
   RunStage(*run, *InputValidationStage());
+  run->attention.SetCheck(request.attention_check);
   const std::vector<SiteProblem> sites = AllSites(*run);
   schedule.CheckAgainst(SitesOf(sites));
   run->attention.Prepare(sites, run->job.steps);

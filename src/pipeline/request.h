@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/check_rows.h"
 #include "attention/registry.h"
 #include "tensor/dtype.h"
 
@@ -54,6 +55,7 @@ struct GenerateRequest {
   Fidelity attention_fidelity = Fidelity::kExact;          // what "auto" may take in the denoiser
   Options attention_options;
   std::string attention_options_text;  // as it was given, kept in the picture
+  AttentionCheck attention_check;      // nothing is checked by default
   Tiling vae_tiling = Tiling::kAuto;
   int64_t vae_tile_size = 512;  // pixels, when tiling
   int64_t warmup_steps = 0;     // 0: no warm-up
