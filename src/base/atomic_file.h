@@ -1,10 +1,12 @@
 // Files that appear whole or not at all.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
-#include <vector>
+
+#include "base/missing_folders.h"
 
 namespace tessera {
 
@@ -17,19 +19,22 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  void Write(std::span<const std::byte> bytes);  // throws Error{kIo}
+  void Write(std::span<const std::byte> bytes);  // behind what was written so far; throws Error{kIo}
   void Commit();                                 // syncs and renames; throws Error{kIo}
 
+  // For formats that go back to fill in sizes; `offset` counts from the beginning. Throw Error{kIo}.
+  void WriteAt(int64_t offset, std::span<const std::byte> bytes);
+  size_t ReadAt(int64_t offset, std::span<std::byte> bytes);  // fewer bytes only at the end
+
  private:
-  void CreateFolders();
   void Open();
   void NameUnnamed();
   void Discard() noexcept;
   [[noreturn]] void Fail(const char* action, int error);
 
   std::filesystem::path path_, folder_;
-  std::vector<std::filesystem::path> created_folders_;  // outermost first
-  std::string temporary_;                               // empty while the file has no name
+  MissingFolders created_folders_;
+  std::string temporary_;  // empty while the file has no name
   int descriptor_ = -1;
   int slot_ = -1;  // place in the list of unfinished files
 };
@@ -37,8 +42,5 @@ class AtomicFile {
 // Writes to a temporary file in the same folder, syncs, renames. Creates missing folders. Throws Error{kIo} with the
 // path and the reason ("no space left on device"); leaves nothing behind then, nor when the process is interrupted.
 void WriteFileAtomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
-
-// Removes temporary files of writes in progress; may be called from a signal handler before the process ends.
-void RemoveUnfinishedFiles() noexcept;
 
 }  // namespace tessera

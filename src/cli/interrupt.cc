@@ -5,7 +5,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "base/atomic_file.h"
+#include "base/unfinished_paths.h"
 
 namespace tessera {
 namespace {

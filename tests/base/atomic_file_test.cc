@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "base/unfinished_paths.h"
 
 namespace tessera {
 namespace {
