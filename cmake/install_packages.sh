@@ -6,7 +6,8 @@ set -euo pipefail
 packages_of() {
   case "$1" in
     build) echo g++ cmake ninja-build ccache pkg-config libdnnl-dev libcli11-dev nlohmann-json3-dev libyaml-cpp-dev \
-      libfmt-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libutf8proc-dev libpcre2-dev ;;
+      libfmt-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libutf8proc-dev libpcre2-dev \
+      libavcodec-dev libavformat-dev libavutil-dev libswscale-dev ;;
     test) echo binutils libgtest-dev libgmock-dev libbenchmark-dev ;;
     checks) echo clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev ;;
     *) echo "no package group named '$1'; known: build test checks" >&2; exit 2 ;;

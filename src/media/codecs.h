@@ -31,6 +31,9 @@ void CheckPictureSize(const PictureFile& file, int64_t height,
 // A black picture of that size, checked.
 Picture BlankPicture(const PictureFile& file, int64_t height, int64_t width);
 
+// Keys and values a picture can hold, see PictureEncoding::text; Error{kUnsupported} for others.
+void CheckPictureText(const PictureText& text);
+
 DecodedPicture DecodePng(const PictureFile& file);
 DecodedPicture DecodeJpeg(const PictureFile& file);
 DecodedPicture DecodeWebp(const PictureFile& file);

@@ -61,21 +61,6 @@ Picture TurnUpright(DecodedPicture decoded) {
   return out;
 }
 
-void CheckText(const PictureText& text) {
-  for (const auto& [key, value] : text) {
-    const bool printable = std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7F; });
-    if (key.empty() || key.size() > 79 || !printable) {
-      throw Error(ErrorKind::kUnsupported,
-                  fmt::format("a picture cannot hold text under the key '{}'", Printable(key)));
-    }
-    if (!IsUtf8(value) || value.find('\0') != std::string::npos) {
-      throw Error(ErrorKind::kUnsupported,
-                  fmt::format("a picture cannot hold '{}' as text under '{}', valid UTF-8 without NUL is needed",
-                              Printable(value, 40), key));
-    }
-  }
-}
-
 }  // namespace
 
 void RefusePicture(const PictureFile& file, std::string_view reason) {
@@ -93,6 +78,21 @@ void CheckPictureSize(const PictureFile& file, int64_t height, int64_t width) {
 Picture BlankPicture(const PictureFile& file, int64_t height, int64_t width) {
   CheckPictureSize(file, height, width);
   return {height, width, std::vector<uint8_t>(static_cast<size_t>(height * width * 3))};
+}
+
+void CheckPictureText(const PictureText& text) {
+  for (const auto& [key, value] : text) {
+    const bool printable = std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7F; });
+    if (key.empty() || key.size() > 79 || !printable) {
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("a picture cannot hold text under the key '{}'", Printable(key)));
+    }
+    if (!IsUtf8(value) || value.find('\0') != std::string::npos) {
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("a picture cannot hold '{}' as text under '{}', valid UTF-8 without NUL is needed",
+                              Printable(value, 40), key));
+    }
+  }
 }
 
 std::string_view Extension(PictureFormat format) noexcept {
@@ -146,7 +146,7 @@ std::map<std::string, std::string> ReadPictureText(const std::filesystem::path& 
 std::vector<uint8_t> EncodePicture(const Picture& picture, const PictureEncoding& encoding) {
   TESSERA_CHECK(picture.height > 0 && picture.width > 0 && encoding.quality >= 1 && encoding.quality <= 100);
   TESSERA_CHECK(static_cast<int64_t>(picture.rgb.size()) == picture.height * picture.width * 3);
-  CheckText(encoding.text);
+  CheckPictureText(encoding.text);
   switch (encoding.format) {
     case PictureFormat::kPng:
       return EncodePng(picture, encoding.text);

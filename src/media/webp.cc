@@ -1,6 +1,4 @@
 #include <webp/decode.h>
-#include <webp/encode.h>
-#include <webp/mux.h>
 
 #include <memory>
 
@@ -10,6 +8,7 @@
 #include "base/error.h"
 #include "media/codecs.h"
 #include "media/exif.h"
+#include "media/webp_parts.h"
 
 namespace tessera {
 namespace {
@@ -77,7 +76,9 @@ class WebpEncoder {
   WebPMemoryWriter memory_;
 };
 
-WebPConfig MakeConfig(int quality) {
+}  // namespace
+
+WebPConfig MakeWebpConfig(int quality) {
   WebPConfig config;
   TESSERA_CHECK(WebPConfigInit(&config));
   config.lossless = quality == kLosslessQuality ? 1 : 0;
@@ -86,8 +87,8 @@ WebPConfig MakeConfig(int quality) {
   return config;
 }
 
-std::vector<uint8_t> WithExif(const WebPData& still, const std::string& exif) {
-  const Mux mux(WebPMuxCreate(&still, 0));
+std::vector<uint8_t> WithExif(const WebPData& webp, const std::string& exif) {
+  const Mux mux(WebPMuxCreate(&webp, 0));
   const WebPData chunk{Bytes(exif), exif.size()};
   WebPData whole{nullptr, 0};
   const bool done = mux != nullptr && WebPMuxSetChunk(mux.get(), "EXIF", &chunk, 0) == WEBP_MUX_OK &&
@@ -97,8 +98,6 @@ std::vector<uint8_t> WithExif(const WebPData& still, const std::string& exif) {
       whole.bytes, [](const void* bytes) { WebPFree(const_cast<void*>(bytes)); });
   return {whole.bytes, whole.bytes + whole.size};
 }
-
-}  // namespace
 
 DecodedPicture DecodeWebp(const PictureFile& file) {
   const WebPBitstreamFeatures features = ReadFeatures(file);
@@ -126,7 +125,7 @@ std::vector<uint8_t> EncodeWebp(const Picture& picture, int quality, const Pictu
                             picture.height, WEBP_MAX_DIMENSION));
   }
   WebpEncoder encoder(picture);
-  const WebPData still = encoder.Encode(MakeConfig(quality));
+  const WebPData still = encoder.Encode(MakeWebpConfig(quality));
   const std::string exif = MakeExif(text);
   if (!exif.empty()) return WithExif(still, exif);
   return {still.bytes, still.bytes + still.size};
