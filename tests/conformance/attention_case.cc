@@ -143,7 +143,11 @@ AttentionCase::AttentionCase(const CaseSpec& spec) : spec_(spec), random_(spec.s
 void AttentionCase::DrawMasks() {
   const AttentionProblem& p = spec_.problem;
   if ((p.mask & kMaskKeyLengths) != 0) {
-    for (int64_t b = 0; b < p.batch; ++b) key_lengths_.push_back(static_cast<int32_t>(Below(random_, p.kv_len + 1)));
+    // Of films only text behind the frames is padding.
+    const int64_t least = p.grid ? p.kv_len - p.grid->suffix : 0;
+    for (int64_t b = 0; b < p.batch; ++b) {
+      key_lengths_.push_back(static_cast<int32_t>(least + Below(random_, p.kv_len - least + 1)));
+    }
   }
   if ((p.mask & kMaskVarlen) != 0) {
     const int64_t sequences = 1 + Below(random_, 5);
@@ -185,6 +189,12 @@ void AttentionCase::DrawPlan() {
   if (spec_.plan == PlanKind::kNone) return;
   plan_ = DrawBlockPlan(spec_.plan, p, random_);
   visited_ = VisitedPairs(*plan_, p.batch * p.heads, p.q_len, p.kv_len);
+}
+
+void AttentionCase::ShowOnly(const BlockPlan* decision) {
+  const AttentionProblem& p = spec_.problem;
+  visited_.clear();
+  if (decision != nullptr) visited_ = VisitedPairs(*decision, p.batch * p.heads, p.q_len, p.kv_len);
 }
 
 void AttentionCase::DrawOperands() {
@@ -256,7 +266,8 @@ bool AttentionCase::StructureShows(int64_t batch, int64_t head, int64_t i, int64
   }
   if ((p.mask & kMaskCausal) != 0 && column > row + keys - queries) return false;
   if ((p.mask & kMaskCausalTopLeft) != 0 && column > row) return false;
-  return !plan_ || visited_[static_cast<size_t>(((batch * p.heads + head) * p.q_len + i) * p.kv_len + j)] != 0;
+  return visited_.empty() ||
+         visited_[static_cast<size_t>(((batch * p.heads + head) * p.q_len + i) * p.kv_len + j)] != 0;
 }
 
 bool AttentionCase::Visible(int64_t batch, int64_t head, int64_t i, int64_t j) const {

@@ -66,6 +66,8 @@ class AttentionCase {
 
   // Whether the masks and the block plan let query i of head h see key j. Written independently of the kernels.
   bool Visible(int64_t batch, int64_t head, int64_t i, int64_t j) const;
+  // From now on Visible follows this decision instead of the case's own plan; null: every key.
+  void ShowOnly(const BlockPlan* decision);
   // The additive part of the bias, 0 without one.
   double Bias(int64_t batch, int64_t head, int64_t i, int64_t j) const;
 

@@ -11,30 +11,15 @@
 #include "base/error.h"
 #include "conformance/attention_grid.h"
 #include "conformance/attention_oracle.h"
+#include "conformance/machine_isas.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
 
 namespace tessera {
 namespace {
 
-constexpr int kCases = 630;
+constexpr int kCases = 2000;
 constexpr int kParts = 15;  // tests that share the grid, so that a failure does not hide the others
-
-std::vector<Isa> MachineIsas() {
-  std::vector<Isa> all;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
-    if (isa <= MachineIsa()) all.push_back(isa);
-  }
-  return all;
-}
-
-class RestoreMachine {
- public:
-  ~RestoreMachine() {
-    SetActiveIsa(MachineIsa());
-    SetThreads(0);
-  }
-};
 
 std::vector<std::byte> Bytes(const AttentionCase& attention) {
   const auto out = attention.out().memory->bytes();

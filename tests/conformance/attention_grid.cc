@@ -10,7 +10,7 @@
 namespace tessera {
 namespace {
 
-constexpr double kMostFlops = 4e7;  // of one case, so that the doubles stay quick
+constexpr double kMostFlops = 1.2e7;  // of one case, so that the doubles stay quick
 
 constexpr std::array<MaskFeatures, 14> kMasks = {
     kMaskNone,
@@ -95,7 +95,38 @@ CaseSpec DrawSpec(int index) {
   return spec;
 }
 
+CaseSpec DrawFilm(int index) {
+  std::mt19937_64 random(static_cast<uint64_t>(index) * 6007 + 5);
+  const auto below = [&](int64_t bound) { return static_cast<int64_t>(random() % static_cast<uint64_t>(bound)); };
+  CaseSpec spec;
+  AttentionProblem& problem = spec.problem;
+  problem.dtype = std::array{DType::kBF16, DType::kF32, DType::kF16}[static_cast<size_t>(index) % 3];
+  VideoGrid grid{1 + below(6), 1 + below(9), 1 + below(11), 0, 0};
+  if (below(4) == 0) grid.t = 1;
+  if (below(3) == 0) grid.prefix = below(40);
+  if (below(3) == 0) grid.suffix = below(40);
+  problem.head_dim = std::array{16, 32, 64, 64, 40, 128}[static_cast<size_t>(below(6))];
+  problem.kv_heads = static_cast<int>(1 + below(2));
+  problem.heads = problem.kv_heads * (below(5) == 0 ? 2 : 1);
+  problem.batch = below(4) == 0 ? 2 : 1;
+  problem.q_len = problem.kv_len = grid.prefix + grid.t * grid.h * grid.w + grid.suffix;
+  problem.grid = grid;
+  problem.needs_lse = below(2) == 0;
+  if (below(4) == 0) problem.mask = kMaskKeyLengths;
+  if (below(12) == 0) problem.mask = Pick(kMasks, random) & ~static_cast<MaskFeatures>(kMaskVarlen);
+  spec.layout = static_cast<Layout>(below(3));
+  spec.values = static_cast<Values>(below(2));
+  spec.seed = random();
+  return spec;
+}
+
 }  // namespace
+
+std::vector<CaseSpec> FilmGrid(int cases) {
+  std::vector<CaseSpec> specs;
+  for (int index = 0; index < cases; ++index) specs.push_back(DrawFilm(index));
+  return specs;
+}
 
 std::vector<CaseSpec> AttentionGrid(int cases) {
   std::vector<CaseSpec> specs;

@@ -11,6 +11,10 @@ namespace tessera {
 // strides, value distributions and block plans.
 std::vector<CaseSpec> AttentionGrid(int cases);
 
+// Self attention over films and pictures with text before and behind: what planners are made for. Grids that no tile
+// divides, lengths of text, all that planners may refuse among them.
+std::vector<CaseSpec> FilmGrid(int cases);
+
 // The lines of a file of problems, without comments and empty lines. Throws Error{kIo}.
 std::vector<std::string> ProblemLines(const std::string& path);
 
