@@ -39,6 +39,10 @@ constexpr Flag kJobFlags[] = {
     {"num-inference-steps", FlagKind::kInt, "denoising steps", "", "the model's own", "", "", "", 1, 1e6},
     {"guidance-scale", FlagKind::kFloat, "classifier-free guidance; above 1 every step runs twice", "",
      "the model's own", "", "", "", 0, 1e4},
+    {"guidance-scale-2", FlagKind::kFloat, "the same for the second expert of models that have two", "",
+     "as --guidance-scale, or the model's own", "", "", "", 0, 1e4},
+    {"num-frames", FlagKind::kInt, "frames of a film", "", "the model's own", "", "", "", 1, 1e6},
+    {"fps", FlagKind::kFloat, "frames per second of a film", "", "the model's own", "", "", "", 0.01, 1000},
     {"seed", FlagKind::kInt, "seed of the noise; the numbers are torch's CPU generator's", "42", "", "", "", "", 0,
      kMostSeed},
     {"num-outputs-per-prompt", FlagKind::kInt, "pictures per prompt, with seeds seed, seed+1, ...", "1", "", "", "", "",
@@ -195,6 +199,9 @@ void ReadJob(const FlagValues& values, GenerateRequest& request) {
   Assign(request.width, values.Has("width"), values.Int("width", 0));
   Assign(request.num_inference_steps, values.Has("num-inference-steps"), values.Int("num-inference-steps", 0));
   Assign(request.guidance_scale, values.Has("guidance-scale"), values.Float("guidance-scale", 0));
+  Assign(request.guidance_scale_2, values.Has("guidance-scale-2"), values.Float("guidance-scale-2", 0));
+  Assign(request.num_frames, values.Has("num-frames"), values.Int("num-frames", 0));
+  Assign(request.fps, values.Has("fps"), values.Float("fps", 0));
   Assign(request.max_sequence_length, values.Has("max-sequence-length"), values.Int("max-sequence-length", 0));
   request.seed = static_cast<uint64_t>(values.Int("seed"));
   request.num_outputs_per_prompt = values.Int("num-outputs-per-prompt");

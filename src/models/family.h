@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,16 +28,21 @@ struct GenerationDefaults {
   int steps = 50;
   double guidance_scale = 1.0;
   int64_t max_sequence_length = 512;
+  int64_t frames = 1;  // more than 1: the family makes films
+  double fps = 16;
+  std::optional<double> guidance_scale_2;  // of the second expert; absent: as the first
 };
 
-// One picture to be made, everything resolved.
+// One picture or film to be made, everything resolved.
 struct DenoisingJob {
   PictureSize size;
   int steps = 0;
   double guidance_scale = 1.0;
+  double guidance_scale_2 = 1.0;        // of the second expert, where there are two
   int64_t text_tokens = 0;              // padded prompt length
   std::vector<PictureSize> references;  // after PrepareReference
-  DType compute = DType::kF32;          // of the denoiser; also the type of the noise
+  DType compute = DType::kF32;          // of the denoiser
+  int64_t frames = 1;
 };
 
 // A prompt as one encoder gets it.
@@ -46,20 +52,29 @@ struct TextTask {
   TextEncoderJob job;
 };
 
+struct PromptEmbeds {
+  Tensor rows;        // [tokens, channels] of the compute type
+  int64_t valid = 0;  // rows of the prompt; padding behind them
+};
+
 struct Conditioning {
-  Tensor prompt_embeds;            // [tokens, channels] of the compute type
-  Tensor negative_prompt_embeds;   // undefined without guidance
-  std::vector<Tensor> references;  // packed rows [tokens, channels] f32
+  PromptEmbeds prompt;
+  PromptEmbeds negative_prompt;    // rows undefined without guidance
+  std::vector<Tensor> references;  // as PackReference gives them
 };
 
 // The denoiser with one picture's conditioning.
 class Denoiser {
  public:
   virtual ~Denoiser() = default;
-  // Guided prediction for latents [tokens, channels], f32 of the same shape.
+  // Before every step: may load what this timestep needs. Throws Error.
+  virtual void BeginStep(float /*timestep*/, ForwardContext& /*context*/) {}
+  // Guided prediction for the latents, f32 of the same shape.
   virtual void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept = 0;
   // The raw output of the last conditional pass, reference rows included.
   virtual Tensor RawPrediction() const = 0;
+  // After the last step.
+  virtual void Finish(Tensor& /*latents*/) noexcept {}
 };
 
 // The loaded denoising network.
@@ -76,28 +91,54 @@ class ModelFamily {
   virtual GenerationDefaults Defaults() const = 0;
   // Nothing when pictures are taken as references, else why not.
   virtual std::optional<std::string> WhyNoReferences() const = 0;
+  // The size of a job that does not say: the model's own, or the first reference's.
+  virtual PictureSize DefaultSize(std::span<const PictureSize> references) const;
   // The size that will be made for an asked size (rounded as the originals do). Throws Error{kUsage}.
   virtual PictureSize RoundSize(PictureSize asked) const = 0;
+  // The same for the number of frames.
+  virtual int64_t RoundFrames(int64_t asked) const;
+  // How many reference pictures a job must have.
+  virtual size_t FewestReferences() const { return 0; }
   virtual bool IsGuided(double guidance_scale) const = 0;  // whether a negative prompt is encoded and used
 
   virtual std::vector<TextTask> TextTasks(const std::string& prompt, int64_t max_sequence_length) const = 0;
   virtual const TextEncoderSpec& text_encoder() const = 0;
   virtual const AutoencoderSpec& autoencoder() const = 0;
 
+  // What the denoiser reads of an encoded prompt: rows behind `valid` may be changed.
+  virtual void FinishPrompt(PromptEmbeds& /*prompt*/) const {}
+
   // Resizes and crops a reference; throws Error{kUsage} naming sizes that cannot serve.
   virtual Picture PrepareReference(const Picture& picture) const = 0;
+  // What the autoencoder encodes: frames [height, width, 3] f32 in -1..1, one list per call of PackReference.
+  virtual std::vector<std::vector<Tensor>> FramesToEncode(std::span<const Picture> references,
+                                                          const DenoisingJob& job) const;
+  // The sizes of these lists.
+  struct EncodedFrames {
+    PictureSize size;
+    int64_t frames = 1;
+  };
+  virtual std::vector<EncodedFrames> EncodedSizes(const DenoisingJob& job) const;
+  // latents [latent_channels, latent_frames, h, w].
   virtual Tensor PackReference(const Tensor& latents, const LatentStatistics& statistics) const = 0;
 
   virtual Shape NoiseShape(const DenoisingJob& job) const = 0;
-  virtual Tensor PackNoise(const Tensor& noise) const = 0;  // [tokens, channels] of the noise's dtype
-  // Latents [tokens, channels] to what the autoencoder decodes, [latent_channels, h, w] f32.
+  virtual DType NoiseType(const DenoisingJob& job) const { return job.compute; }
+  virtual Tensor PackNoise(const Tensor& noise) const = 0;  // as the denoiser takes it, of the noise's dtype
+  // Latents as the denoiser has them to what the autoencoder decodes, [latent_channels, latent_frames, h, w] f32.
   virtual Tensor Unpack(const Tensor& latents, const DenoisingJob& job, const LatentStatistics& statistics) const = 0;
 
   virtual std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job) const = 0;
   virtual std::vector<SiteProblem> DenoiserSites(const DenoisingJob& job) const = 0;
   virtual Cost StepCost(const DenoisingJob& job) const = 0;  // one step, guidance included
-  virtual std::unique_ptr<DenoisingModel> LoadDenoiser(WeightMap weights, DType compute) const = 0;
+  // Components whose weights the denoiser takes, one at a time.
+  virtual std::vector<std::string> DenoiserComponents() const { return {"transformer"}; }
+  // `folder` outlives the model.
+  virtual std::unique_ptr<DenoisingModel> LoadDenoiser(const ModelFolder& folder, DType compute) const = 0;
 };
+
+// Bytes to -1..1, [height, width, 3].
+Tensor PixelsOf(const Picture& picture);
 
 struct ModelFamilyEntry {
   std::string_view pipeline_classes;  // space separated

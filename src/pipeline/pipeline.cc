@@ -82,16 +82,22 @@ GenerationText DescribePicture(const RunState& run, const PictureState& picture)
   return text;
 }
 
-void WritePicture(const RunState& run, const PictureState& picture, const OutputFile& file) {
+void WritePicture(const RunState& run, const PictureState& picture, const Picture& decoded, const OutputFile& file) {
   const PictureEncoding encoding{file.format, run.request.output_quality,
                                  MakePictureText(DescribePicture(run, picture))};
-  const std::vector<uint8_t> bytes = EncodePicture(picture.decoded, encoding);
+  const std::vector<uint8_t> bytes = EncodePicture(decoded, encoding);
   WriteFileAtomically(file.path, std::as_bytes(std::span(bytes)));
 }
 
+// [count, 1, ...]
+Shape StackedShape(const std::vector<Tensor>& tensors) {
+  const Shape& one = tensors[0].shape();
+  const auto count = static_cast<int64_t>(tensors.size());
+  return one.rank() == 4 ? Shape{count, 1, one[0], one[1], one[2], one[3]} : Shape{count, 1, one[0], one[1]};
+}
+
 Tensor Stack(const std::vector<Tensor>& tensors) {
-  Tensor all =
-      Tensor::Empty({static_cast<int64_t>(tensors.size()), 1, tensors[0].dim(0), tensors[0].dim(1)}, DType::kF32);
+  Tensor all = Tensor::Empty(StackedShape(tensors), DType::kF32);
   auto* to = static_cast<std::byte*>(all.mutable_raw());
   for (const Tensor& tensor : tensors) {
     std::memcpy(to, tensor.raw(), tensor.bytes());
@@ -115,7 +121,7 @@ void AppendLatents(const RunState& run, const PictureState& picture, size_t inde
   tensors.emplace_back(prefix + "first_prediction", picture.first_prediction);
   tensors.emplace_back(prefix + "sigmas", FromFloats(picture.scheduler->sigmas()));
   tensors.emplace_back(prefix + "timesteps", FromFloats(picture.scheduler->timesteps()));
-  tensors.emplace_back(prefix + "prompt_embeds", run.prompts[picture.prompt].prompt_embeds);
+  tensors.emplace_back(prefix + "prompt_embeds", run.prompts[picture.prompt].embeds.rows);
 }
 
 // One short run of the same job whose picture is dropped: code, weights and primitives are warm afterwards.
@@ -131,6 +137,7 @@ void WarmUp(const GenerateRequest& request) {
   RunStage(*run, *ImageVAEEncodingStage());
   PictureState picture;
   picture.seed = warm.seed;
+  picture.take_frame = [](const Picture&) {};
   RunPictureStages(*run, picture);
 }
 
@@ -152,9 +159,11 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
     picture.prompt = i / outputs;
     picture.seed = run.request.seed + i % outputs;
     run.pictures_left = files.size() - i - 1;
+    Picture decoded;
+    picture.take_frame = [&](const Picture& frame) { decoded = frame; };
     RunPictureStages(run, picture);
     run.report.SetAttention(run.attention.Records());
-    WritePicture(run, picture, files[i]);
+    WritePicture(run, picture, decoded, files[i]);
     written.push_back(files[i].path);
     if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
   }

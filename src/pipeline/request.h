@@ -32,7 +32,9 @@ struct GenerateRequest {
   std::optional<std::string> negative_prompt;
   std::optional<int64_t> height, width;
   std::optional<int64_t> num_inference_steps;
-  std::optional<double> guidance_scale;
+  std::optional<double> guidance_scale, guidance_scale_2;
+  std::optional<int64_t> num_frames;
+  std::optional<double> fps;
   uint64_t seed = 42;
   int64_t num_outputs_per_prompt = 1;
   std::vector<std::string> image_paths;

@@ -29,7 +29,7 @@ double SecondsFor(const Cost& cost, DType compute) {
 }
 
 StageCost MakeStage(const std::string& name, const Cost& cost, DType compute, double passes) {
-  return {name, 0, cost.workspace_bytes, cost.flops() * passes, SecondsFor(cost, compute) * passes};
+  return {name, 0, cost.workspace_bytes + cost.state_bytes, cost.flops() * passes, SecondsFor(cost, compute) * passes};
 }
 
 StageCost TextStage(const RunState& run) {
@@ -45,8 +45,8 @@ StageCost TextStage(const RunState& run) {
 StageCost ReferenceStage(const RunState& run) {
   const auto& spec = run.family->autoencoder();
   StageCost stage{"ImageVAEEncodingStage", run.folder.WeightBytes("vae"), 0, 0, 0};
-  for (const PictureSize& reference : run.job.references) {
-    const AutoencoderJob job = EncoderJob(run, reference);
+  for (const auto& frames : run.family->EncodedSizes(run.job)) {
+    const AutoencoderJob job = EncoderJob(run, frames);
     const StageCost one = MakeStage("", spec.CostOf(job), job.compute, 1);
     stage.flops += one.flops;
     stage.seconds += one.seconds;
@@ -63,7 +63,9 @@ double Pictures(const RunState& run) {
 StageCost DenoisingCost(const RunState& run) {
   const Cost step = run.family->StepCost(run.job);
   StageCost stage = MakeStage("DenoisingStage", step, run.job.compute, run.job.steps * Pictures(run));
-  stage.weight_bytes = run.folder.WeightBytes("transformer");
+  for (const std::string& component : run.family->DenoiserComponents()) {
+    stage.weight_bytes = std::max(stage.weight_bytes, run.folder.WeightBytes(component));
+  }
   stage.activation_bytes += run.attention.WorkspaceBytes(run.family->DenoiserSites(run.job));
   return stage;
 }
@@ -100,22 +102,23 @@ TextEncoderJob TextJob(const RunState& run) {
 }
 
 AutoencoderJob DecoderJob(const RunState& run) {
-  AutoencoderJob job{run.job.size.height, run.job.size.width, run.precisions.vae, 0,
-                     AutoencoderJob::Direction::kDecode};
+  AutoencoderJob job{run.job.size.height, run.job.size.width, run.precisions.vae, 0, AutoencoderJob::Direction::kDecode,
+                     run.job.frames};
   if (run.request.vae_tiling == Tiling::kOn) job.tile = run.request.vae_tile_size;
   if (run.request.vae_tiling == Tiling::kAuto) job.tile = run.family->autoencoder().TileFor(job.height, job.width);
   return job;
 }
 
-AutoencoderJob EncoderJob(const RunState& run, PictureSize reference) {
-  return {reference.height, reference.width, run.precisions.vae, 0, AutoencoderJob::Direction::kEncode};
+AutoencoderJob EncoderJob(const RunState& run, ModelFamily::EncodedFrames frames) {
+  return {frames.size.height, frames.size.width, run.precisions.vae, 0, AutoencoderJob::Direction::kEncode,
+          frames.frames};
 }
 
 std::vector<SiteProblem> AllSites(const RunState& run) {
   std::vector<SiteProblem> all = run.family->text_encoder().Sites(TextJob(run));
   const auto append = [&](std::vector<SiteProblem> sites) { all.insert(all.end(), sites.begin(), sites.end()); };
   const auto& autoencoder = run.family->autoencoder();
-  for (const PictureSize& reference : run.job.references) append(autoencoder.Sites(EncoderJob(run, reference)));
+  for (const auto& frames : run.family->EncodedSizes(run.job)) append(autoencoder.Sites(EncoderJob(run, frames)));
   append(run.family->DenoiserSites(run.job));
   append(autoencoder.Sites(DecoderJob(run)));
   return all;

@@ -39,6 +39,6 @@ std::vector<SiteProblem> AllSites(const RunState& run);
 // The components' jobs as the stages pose them.
 TextEncoderJob TextJob(const RunState& run);
 AutoencoderJob DecoderJob(const RunState& run);
-AutoencoderJob EncoderJob(const RunState& run, PictureSize reference);
+AutoencoderJob EncoderJob(const RunState& run, ModelFamily::EncodedFrames frames);
 
 }  // namespace tessera

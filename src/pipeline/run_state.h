@@ -1,5 +1,6 @@
 // The blackboard of one run: what stages read and write, in the order they run.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +18,7 @@ namespace tessera {
 // One prompt: its embeddings are shared by its outputs.
 struct PromptState {
   std::string prompt;
-  Tensor prompt_embeds;
+  PromptEmbeds embeds;
 };
 
 // One picture on its way from noise to file.
@@ -26,9 +27,9 @@ struct PictureState {
   uint64_t seed = 0;
   Tensor noise, latents;  // latents [tokens, channels]
   std::unique_ptr<Scheduler> scheduler;
-  std::vector<Tensor> latents_per_step;  // kept only for --save-latents
-  Tensor first_prediction;               // likewise
-  Picture decoded;
+  std::vector<Tensor> latents_per_step;            // kept only for --save-latents
+  Tensor first_prediction;                         // likewise
+  std::function<void(const Picture&)> take_frame;  // gets the decoded frames, in order
 };
 
 struct ResolvedPrecisions {
@@ -48,7 +49,7 @@ struct RunState {
   DenoisingJob job;                 // the same for every picture of a run
   std::vector<Picture> references;  // prepared
   std::vector<PromptState> prompts;
-  Tensor negative_prompt_embeds;
+  PromptEmbeds negative_prompt;
   std::vector<Tensor> reference_rows;  // packed
   LatentStatistics statistics;
 

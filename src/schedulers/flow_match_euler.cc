@@ -122,6 +122,24 @@ FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, std:
   return schedule;
 }
 
+FlowMatchSchedule MakeDefaultFlowMatchSchedule(const FlowMatchEulerConfig& config, int steps) {
+  if (steps < 1 || steps > kMostSteps) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} denoising steps: 1 to {} are possible", steps, kMostSteps));
+  }
+  const auto train = static_cast<double>(config.num_train_timesteps);
+  const double least = static_cast<double>(ShiftSigma(config, 0, static_cast<float>(1.0 / train)));
+  FlowMatchSchedule schedule;
+  for (const double timestep : Linspace(train, least * train, steps)) {
+    const double sigma = timestep / train;
+    const double shifted =
+        config.use_dynamic_shifting ? sigma : config.shift * sigma / (1.0 + (config.shift - 1.0) * sigma);
+    schedule.sigmas.push_back(static_cast<float>(shifted));
+    schedule.timesteps.push_back(schedule.sigmas.back() * static_cast<float>(train));
+  }
+  schedule.sigmas.push_back(0.0f);
+  return schedule;
+}
+
 double LinearMu(const FlowMatchEulerConfig& config, int64_t image_tokens) noexcept {
   const double slope = (config.max_shift - config.base_shift) /
                        static_cast<double>(config.max_image_seq_len - config.base_image_seq_len);

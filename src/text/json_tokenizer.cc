@@ -84,6 +84,15 @@ class JsonTokenizer final : public Tokenizer {
     return ids;
   }
 
+  std::vector<int32_t> EncodeAtMost(std::string_view text, int64_t most) const override {
+    const auto frame = static_cast<int64_t>(frame_.before.size() + frame_.behind.size());
+    std::vector<int32_t> ids = Encode(text, SpecialTokens::kLeaveOut);
+    ids.resize(static_cast<size_t>(std::clamp<int64_t>(most - frame, 0, static_cast<int64_t>(ids.size()))));
+    ids.insert(ids.begin(), frame_.before.begin(), frame_.before.end());
+    ids.insert(ids.end(), frame_.behind.begin(), frame_.behind.end());
+    return ids;
+  }
+
   std::string PieceOf(int32_t id) const override {
     const auto added = added_contents_.find(id);
     return added != added_contents_.end() ? added->second : std::string(model_->TokenOf(id));

@@ -20,6 +20,8 @@ class Tokenizer {
   // Throws Error{kUnsupported} when a regular expression of the file takes too long on it.
   virtual std::vector<int32_t> Encode(std::string_view text,
                                       SpecialTokens special_tokens = SpecialTokens::kAdd) const = 0;
+  // At most `most` ids: the text is cut, the frame of special tokens stays.
+  virtual std::vector<int32_t> EncodeAtMost(std::string_view text, int64_t most) const = 0;
   virtual std::string PieceOf(int32_t id) const = 0;                      // "" when no token has that id
   virtual std::optional<int32_t> IdOf(std::string_view piece) const = 0;  // vocabulary or added token
   virtual int64_t vocabulary_size() const = 0;                            // one more than the largest id

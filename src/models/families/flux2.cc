@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "layers/rotary.h"
+#include "models/component_parsing.h"
 #include "models/family.h"
 #include "models/transformers/flux2_transformer.h"
 #include "parallel/parallel_for.h"
@@ -113,15 +114,15 @@ class Flux2Denoiser final : public Denoiser {
 
   void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept override {
     ConvertElements(latents.raw(), latents.dtype(), input_.mutable_raw(), DType::kF32, latents.numel());
-    if (conditioning_.negative_prompt_embeds.defined()) {
+    if (conditioning_.negative_prompt.rows.defined()) {
       context.attention.BeginPass(1);
-      RunPass(conditioning_.negative_prompt_embeds, timestep, context);
+      RunPass(conditioning_.negative_prompt.rows, timestep, context);
       std::memcpy(prediction.mutable_raw(), raw_.raw(), prediction.bytes());
       context.attention.BeginPass(0);
-      RunPass(conditioning_.prompt_embeds, timestep, context);
+      RunPass(conditioning_.prompt.rows, timestep, context);
       MixGuidance(prediction);
     } else {
-      RunPass(conditioning_.prompt_embeds, timestep, context);
+      RunPass(conditioning_.prompt.rows, timestep, context);
       std::memcpy(prediction.mutable_raw(), raw_.raw(), prediction.bytes());
     }
   }
@@ -166,30 +167,6 @@ class Flux2Model final : public DenoisingModel {
   Flux2Transformer transformer_;
   int64_t cell_;
 };
-
-template <class Find>
-auto ParseComponent(const ModelFolder& folder, const std::string& name, Find find) {
-  const auto entry = folder.component(name);
-  if (!entry) {
-    throw Error(ErrorKind::kFormat,
-                fmt::format("model '{}': model_index.json names no {}", Printable(folder.name()), name));
-  }
-  const auto& architecture = find(entry->class_name);
-  const Config config = folder.ComponentConfig(name);
-  const std::string own = config.String("_class_name", entry->class_name);
-  if (own == entry->class_name) return architecture.parse(config);
-  throw Error(ErrorKind::kFormat, fmt::format("{}: class '{}' contradicts model_index.json, which says {}",
-                                              config.file(), Printable(own), entry->class_name));
-}
-
-// Components with one implementation: model_index.json must name a class that it stands for.
-void RequireClass(const ModelFolder& folder, const std::string& name, const std::vector<std::string>& known) {
-  const std::string class_name = folder.component(name).value_or(ComponentEntry{}).class_name;
-  if (std::find(known.begin(), known.end(), class_name) != known.end()) return;
-  throw Error(ErrorKind::kUnsupported,
-              fmt::format("model '{}': {} class '{}' is not supported; supported: {}", Printable(folder.name()), name,
-                          Printable(class_name), Join(known, ", ")));
-}
 
 class Flux2Family final : public ModelFamily {
  public:
@@ -261,7 +238,7 @@ class Flux2Family final : public ModelFamily {
   }
 
   Tensor PackReference(const Tensor& latents, const LatentStatistics& statistics) const override {
-    Tensor tokens = Patchify(latents);
+    Tensor tokens = Patchify(latents.Reshape({latents.dim(0), latents.dim(2), latents.dim(3)}));
     float* value = tokens.mutable_data<float>();
     const float* mean = statistics.mean.data<float>();
     const float* deviation = statistics.deviation.data<float>();
@@ -286,7 +263,8 @@ class Flux2Family final : public ModelFamily {
     const float* deviation = statistics.deviation.data<float>();
     const int64_t channels = tokens.dim(1);
     for (int64_t i = 0; i < tokens.numel(); ++i) value[i] = value[i] * deviation[i % channels] + mean[i % channels];
-    return Unpatchify(tokens, job.size.height / cell_, job.size.width / cell_);
+    const Tensor plane = Unpatchify(tokens, job.size.height / cell_, job.size.width / cell_);
+    return plane.Reshape({plane.dim(0), 1, plane.dim(1), plane.dim(2)});
   }
 
   std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job) const override {
@@ -307,8 +285,8 @@ class Flux2Family final : public ModelFamily {
     return cost;
   }
 
-  std::unique_ptr<DenoisingModel> LoadDenoiser(WeightMap weights, DType compute) const override {
-    return std::make_unique<Flux2Model>(transformer_, std::move(weights), compute, cell_);
+  std::unique_ptr<DenoisingModel> LoadDenoiser(const ModelFolder& folder, DType compute) const override {
+    return std::make_unique<Flux2Model>(transformer_, folder.Weights("transformer"), compute, cell_);
   }
 
  private:

@@ -28,12 +28,14 @@ class Decoding final : public PictureStage {
   std::string_view name() const noexcept override { return "DecodingStage"; }
 
   void Run(RunState& run, PictureState& picture) override {
-    run.progress.Begin("decoding", 1);
+    run.progress.Begin("decoding", run.job.frames);
     Load(run);
     ForwardContext context = run.forward();
     const Tensor latents = run.family->Unpack(picture.latents, run.job, run.statistics);
-    run.decoder->Decode(latents.Reshape({latents.dim(0), 1, latents.dim(1), latents.dim(2)}), context,
-                        [&](const Tensor& frame) { picture.decoded = ToPicture(frame); });
+    run.decoder->Decode(latents, context, [&](const Tensor& frame) {
+      picture.take_frame(ToPicture(frame));
+      run.progress.Advance();
+    });
     run.attention.CheckRuns();
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));

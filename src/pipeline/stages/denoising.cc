@@ -22,12 +22,13 @@ class Denoising final : public PictureStage {
 
   void Run(RunState& run, PictureState& picture) override {
     Load(run);
-    const auto denoiser = run.denoiser->Condition(
-        run.job, {run.prompts[picture.prompt].prompt_embeds, run.negative_prompt_embeds, run.reference_rows});
+    const auto denoiser =
+        run.denoiser->Condition(run.job, {run.prompts[picture.prompt].embeds, run.negative_prompt, run.reference_rows});
     const size_t steps = picture.scheduler->timesteps().size();
     run.progress.Begin("denoising", static_cast<int64_t>(steps));
     BeginAttention(run, picture);
     for (size_t i = 0; i < steps; ++i) RunStep(run, picture, *denoiser, static_cast<int>(i));
+    denoiser->Finish(picture.latents);
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));
     if (run.pictures_left == 0 && !run.request.keep_loaded.dit.value_or(false)) run.denoiser.reset();
@@ -46,7 +47,7 @@ class Denoising final : public PictureStage {
     if (run.denoiser != nullptr) return;
     run.progress.Begin("loading", 1);
     const auto sites = run.family->DenoiserSites(run.job);
-    run.denoiser = run.family->LoadDenoiser(run.folder.Weights("transformer"), run.job.compute);
+    run.denoiser = run.family->LoadDenoiser(run.folder, run.job.compute);
     run.workspace.Reserve(run.family->StepCost(run.job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     run.progress.Finish();
   }
@@ -55,8 +56,10 @@ class Denoising final : public PictureStage {
     const double begin = SecondsNow();
     run.attention.BeginStep(step);
     ForwardContext context = run.forward();
+    const float timestep = picture.scheduler->timesteps()[static_cast<size_t>(step)];
+    denoiser.BeginStep(timestep, context);
     Tensor prediction = Tensor::Empty(picture.latents.shape(), DType::kF32);
-    denoiser.Predict(picture.latents, picture.scheduler->timesteps()[static_cast<size_t>(step)], context, prediction);
+    denoiser.Predict(picture.latents, timestep, context, prediction);
     run.attention.CheckRuns();
     if (!AllFinite(prediction)) {
       throw Error(

@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kMostSteps = 10000;
 constexpr int64_t kMostTextTokens = 1 << 17;
 constexpr int64_t kMostOutputs = 100000;
+constexpr int64_t kMostFrames = 1 << 20;
 
 void CheckRange(const char* flag, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return;
@@ -50,7 +51,7 @@ class InputValidation final : public Stage {
     run.job.compute = run.precisions.dit;
     ResolveNumbers(run, defaults);
     ReadReferences(run);
-    ResolveSize(run, defaults);
+    ResolveSize(run);
     NoteIgnored(run);
   }
 
@@ -77,12 +78,33 @@ class InputValidation final : public Stage {
       throw Error(ErrorKind::kUsage,
                   fmt::format("--guidance-scale {}: must be a number of at least 0", run.job.guidance_scale));
     }
+    const bool own = !request.guidance_scale && defaults.guidance_scale_2;
+    run.job.guidance_scale_2 =
+        request.guidance_scale_2.value_or(own ? *defaults.guidance_scale_2 : run.job.guidance_scale);
+    if (!std::isfinite(run.job.guidance_scale_2) || run.job.guidance_scale_2 < 0) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--guidance-scale-2 {}: must be a number of at least 0", run.job.guidance_scale_2));
+    }
+    ResolveFrames(run, defaults);
     run.job.text_tokens = request.max_sequence_length.value_or(defaults.max_sequence_length);
     CheckRange("--max-sequence-length", run.job.text_tokens, 1,
                std::min(kMostTextTokens, run.family->text_encoder().most_tokens()));
   }
 
+  static void ResolveFrames(RunState& run, const GenerationDefaults& defaults) {
+    const int64_t asked = run.request.num_frames.value_or(defaults.frames);
+    CheckRange("--num-frames", asked, 1, kMostFrames);
+    run.job.frames = run.family->RoundFrames(asked);
+    if (run.job.frames == asked) return;
+    Log(LogLevel::kWarning,
+        fmt::format("{} frames are not what the model can make: {} are made", asked, run.job.frames));
+  }
+
   static void ReadReferences(RunState& run) {
+    if (run.request.image_paths.size() < run.family->FewestReferences()) {
+      throw Error(ErrorKind::kUsage, fmt::format("--image-path: this model makes films from pictures; give at least {}",
+                                                 run.family->FewestReferences()));
+    }
     if (run.request.image_paths.empty()) return;
     if (const auto reason = run.family->WhyNoReferences()) {
       throw Error(ErrorKind::kUnsupported, fmt::format("--image-path: {}", *reason));
@@ -97,8 +119,8 @@ class InputValidation final : public Stage {
     }
   }
 
-  static void ResolveSize(RunState& run, const GenerationDefaults& defaults) {
-    const PictureSize fallback = run.job.references.empty() ? defaults.size : run.job.references.front();
+  static void ResolveSize(RunState& run) {
+    const PictureSize fallback = run.family->DefaultSize(run.job.references);
     const PictureSize asked{run.request.height.value_or(fallback.height), run.request.width.value_or(fallback.width)};
     run.job.size = run.family->RoundSize(asked);
     if (run.job.size == asked) return;

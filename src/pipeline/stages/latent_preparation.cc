@@ -9,7 +9,7 @@ class LatentPreparation final : public PictureStage {
   std::string_view name() const noexcept override { return "LatentPreparationStage"; }
   void Run(RunState& run, PictureState& picture) override {
     TorchGenerator generator(picture.seed);
-    picture.noise = generator.Randn(run.family->NoiseShape(run.job), run.job.compute);
+    picture.noise = generator.Randn(run.family->NoiseShape(run.job), run.family->NoiseType(run.job));
     picture.latents = run.family->PackNoise(picture.noise);
   }
 };

@@ -31,6 +31,7 @@ class TextEncoding final : public Stage {
     if (static_cast<int64_t>(ids.size()) > run.job.text_tokens) {
       Log(LogLevel::kWarning,
           fmt::format("prompt of {} tokens is cut to {} (--max-sequence-length)", ids.size(), run.job.text_tokens));
+      ids = tokenizer_->EncodeAtMost(task.text, run.job.text_tokens);
     }
     CheckIds(ids, run.family->text_encoder().vocabulary_size());
     return PadRight(std::move(ids), run.job.text_tokens, padding_id_);
@@ -53,9 +54,10 @@ class TextEncoding final : public Stage {
     auto encoder = spec.Load(run.folder.Weights("text_encoder"), job);
     ForwardContext context = run.forward();
     for (size_t i = 0; i < tokens.size(); ++i) {
-      Tensor embeds = encoder->Encode(tokens[i], context).To(run.job.compute);
+      PromptEmbeds embeds{encoder->Encode(tokens[i], context).To(run.job.compute), tokens[i].valid};
       run.attention.CheckRuns();
-      (i < run.prompts.size() ? run.prompts[i].prompt_embeds : run.negative_prompt_embeds) = std::move(embeds);
+      run.family->FinishPrompt(embeds);
+      (i < run.prompts.size() ? run.prompts[i].embeds : run.negative_prompt) = std::move(embeds);
       run.progress.Advance();
     }
     run.progress.Finish();
