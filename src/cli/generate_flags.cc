@@ -48,6 +48,10 @@ constexpr Flag kJobFlags[] = {
     {"num-outputs-per-prompt", FlagKind::kInt, "pictures per prompt, with seeds seed, seed+1, ...", "1", "", "", "", "",
      1, 1e5},
     {"image-path", FlagKind::kStrings, "reference pictures", "", "none", "", "FILE"},
+    {"last-image-path", FlagKind::kString, "the picture a film ends with (models that take two)", "", "none", "",
+     "FILE"},
+    {"scheduler-path", FlagKind::kString, "folder with another scheduler_config.json", "", "the model's own", "",
+     "FOLDER"},
     {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1,
      1 << 17},
     {"from-image", FlagKind::kString, "repeat the picture in this file; other flags change it", "", "", "", "FILE"},
@@ -57,10 +61,11 @@ constexpr Flag kOutputFlags[] = {
     {"output-path", FlagKind::kString, "folder for the pictures", "outputs", "", "", "FOLDER"},
     {"output-file-name", FlagKind::kString, "name of the picture; its extension chooses the format", "",
      "made from the prompt", "", "NAME"},
-    {"output-format", FlagKind::kChoice, "format of the picture", "", "the name's extension, else png",
-     "png|jpg|jpeg|webp"},
-    {"output-compression", FlagKind::kInt, "quality of jpg and webp (100: lossless webp)", "95", "", "", "",
-     "output-quality", 1, 100},
+    {"output-format", FlagKind::kChoice, "format of the picture", "", "the name's extension, else png; mp4 for films",
+     "png|jpg|jpeg|webp|mp4|webm|gif"},
+    {"frames-as", FlagKind::kChoice, "write a film as a folder of pictures", "", "a film file", "png"},
+    {"output-compression", FlagKind::kInt, "quality of jpg, webp (100: lossless webp) and films", "",
+     "95 for pictures, 50 for films", "", "", "output-quality", 1, 100},
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
@@ -212,7 +217,10 @@ void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   request.output_path = values.String("output-path");
   request.output_file_name = values.String("output-file-name");
   request.output_format = values.String("output-format");
-  request.output_quality = static_cast<int>(values.Int("output-compression"));
+  if (values.Has("output-compression")) request.output_quality = static_cast<int>(values.Int("output-compression", 0));
+  request.frames_as = values.String("frames-as");
+  request.scheduler_path = values.String("scheduler-path");
+  if (values.Has("last-image-path")) request.image_paths.push_back(values.String("last-image-path"));
   request.perf_dump_path = values.String("perf-dump-path");
   request.save_latents = values.String("save-latents");
   if (values.Bool("force")) request.memory_check = GenerateRequest::MemoryCheck::kForce;

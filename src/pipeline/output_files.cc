@@ -65,7 +65,48 @@ NamedFormat FormatOf(const GenerateRequest& request) {
   return {name, asked.value_or(PictureFormat::kPng)};
 }
 
+struct NamedFilm {
+  std::string stem, extension;  // extension empty: a folder of frames
+  FilmFormat format = FilmFormat::kMp4;
+};
+
+// A word that only films have.
+std::optional<FilmFormat> FilmWord(const std::string& word) {
+  if (word == "mp4") return FilmFormat::kMp4;
+  if (word == "webm") return FilmFormat::kWebm;
+  if (word == "gif") return FilmFormat::kGif;
+  return std::nullopt;
+}
+
+NamedFilm NamedFilmOf(const GenerateRequest& request) {
+  std::string stem = request.output_file_name, word = Lower(request.output_format);
+  const std::string extension = fs::path(stem).extension().string();
+  const std::string named = extension.empty() ? "" : Lower(extension.substr(1));
+  if (FilmWord(named) || named == "webp" || PictureFormatOf(named)) {
+    stem.resize(stem.size() - extension.size());
+    if (!word.empty() && word != named) {
+      throw Error(ErrorKind::kUsage, fmt::format("--output-file-name {}: its extension contradicts --output-format {}",
+                                                 Printable(request.output_file_name), request.output_format));
+    }
+    word = named;
+  }
+  if (!request.frames_as.empty()) return {stem, "", FilmFormat::kFrames};
+  if (word.empty()) word = "mp4";
+  if (word == "webp") return {stem, "webp", FilmFormat::kWebp};
+  if (const auto format = FilmWord(word)) return {stem, word, *format};
+  throw Error(ErrorKind::kUsage, fmt::format("a film cannot be written as {}; mp4, webm, webp and gif work, and "
+                                             "--frames-as png for a folder of pictures",
+                                             Printable(word)));
+}
+
 }  // namespace
+
+OutputKind OutputKindOf(const GenerateRequest& request, int64_t frames) {
+  const std::string extension = fs::path(request.output_file_name).extension().string();
+  const bool asked = !request.frames_as.empty() || FilmWord(Lower(request.output_format)) ||
+                     (!extension.empty() && FilmWord(Lower(extension.substr(1))));
+  return frames > 1 || asked ? OutputKind::kFilm : OutputKind::kPicture;
+}
 
 std::string SafeFileName(std::string_view text) {
   std::string name;
@@ -84,8 +125,11 @@ std::string SafeFileName(std::string_view text) {
   return name.empty() ? "output" : name;
 }
 
-std::vector<OutputFile> OutputFiles(const GenerateRequest& request) {
-  const NamedFormat named = FormatOf(request);
+std::vector<OutputFile> OutputFiles(const GenerateRequest& request, OutputKind kind) {
+  const bool is_film = kind == OutputKind::kFilm;
+  const NamedFilm film = is_film ? NamedFilmOf(request) : NamedFilm{};
+  const NamedFormat named = is_film ? NamedFormat{film.stem, PictureFormat::kPng} : FormatOf(request);
+  const std::string extension = is_film ? film.extension : std::string(Extension(named.format));
   const auto outputs = static_cast<size_t>(request.num_outputs_per_prompt);
   const size_t total = request.prompts.size() * outputs;
   std::vector<OutputFile> files;
@@ -93,8 +137,9 @@ std::vector<OutputFile> OutputFiles(const GenerateRequest& request) {
     const bool given = !request.output_file_name.empty();
     std::string stem = given ? SafeFileName(named.stem) : DefaultName(request, request.prompts[i / outputs]);
     if (total > 1) stem += fmt::format("_{}", i);
+    if (!extension.empty()) stem += "." + extension;
     files.push_back(
-        {fs::path(request.output_path) / fmt::format("{}.{}", stem, Extension(named.format)), named.format});
+        {fs::path(request.output_path) / stem, named.format, is_film ? std::optional(film.format) : std::nullopt});
   }
   return files;
 }

@@ -48,6 +48,11 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
       {"max-sequence-length", std::to_string(run.job.text_tokens)},
       {"attention", run.report.AttentionSummary()},
       {"attention-ran", RecordsToTimelessJson(run.report.attention()).dump()}};
+  if (run.job.frames > 1) {
+    settings["num-frames"] = std::to_string(run.job.frames);
+    settings["fps"] = fmt::format("{}", run.request.fps.value_or(run.family->Defaults().fps));
+    settings["guidance-scale-2"] = fmt::format("{}", run.job.guidance_scale_2);
+  }
   if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
   if (!run.request.attention_options_text.empty()) {
     settings["attention-backend-config"] = run.request.attention_options_text;
@@ -82,8 +87,37 @@ GenerationText DescribePicture(const RunState& run, const PictureState& picture)
   return text;
 }
 
+// Writes the frames of a film as they come.
+class FilmOutput {
+ public:
+  FilmOutput(const RunState& run, const PictureState& picture, const OutputFile& file)
+      : run_(run), picture_(picture), file_(file) {}
+
+  void Add(const Picture& frame) {
+    if (writer_ == nullptr) writer_ = OpenFilm(file_.path, Encoding(frame));
+    writer_->Add(frame);
+  }
+  void Finish() { writer_->Finish(); }
+
+ private:
+  FilmEncoding Encoding(const Picture& frame) const {
+    const double fps = run_.request.fps.value_or(run_.family->Defaults().fps);
+    return {*file_.film,
+            frame.height,
+            frame.width,
+            MakeFrameRate(fps),
+            run_.request.output_quality.value_or(50),
+            MakePictureText(DescribePicture(run_, picture_))};
+  }
+
+  const RunState& run_;
+  const PictureState& picture_;
+  const OutputFile& file_;
+  std::unique_ptr<FilmWriter> writer_;
+};
+
 void WritePicture(const RunState& run, const PictureState& picture, const Picture& decoded, const OutputFile& file) {
-  const PictureEncoding encoding{file.format, run.request.output_quality,
+  const PictureEncoding encoding{file.format, run.request.output_quality.value_or(95),
                                  MakePictureText(DescribePicture(run, picture))};
   const std::vector<uint8_t> bytes = EncodePicture(decoded, encoding);
   WriteFileAtomically(file.path, std::as_bytes(std::span(bytes)));
@@ -144,7 +178,9 @@ void WarmUp(const GenerateRequest& request) {
 // Opens every file of the run for a moment: a name that cannot be written shows before the work and not after it.
 void TryFiles(const GenerateRequest& request, const std::vector<OutputFile>& files) {
   CheckOutputFolder(request.output_path);
-  for (const OutputFile& file : files) AtomicFile attempt(file.path);
+  for (const OutputFile& file : files) {
+    if (file.film != FilmFormat::kFrames) AtomicFile attempt(file.path);
+  }
   for (const std::string& path : {request.perf_dump_path, request.save_latents}) {
     if (!path.empty()) AtomicFile attempt(path);
   }
@@ -160,10 +196,22 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
     picture.seed = run.request.seed + i % outputs;
     run.pictures_left = files.size() - i - 1;
     Picture decoded;
-    picture.take_frame = [&](const Picture& frame) { decoded = frame; };
+    FilmOutput film(run, picture, files[i]);
+    picture.take_frame = [&](const Picture& frame) {
+      run.report.SetAttention(run.attention.Records());
+      if (files[i].film) {
+        film.Add(frame);
+      } else {
+        decoded = frame;
+      }
+    };
     RunPictureStages(run, picture);
     run.report.SetAttention(run.attention.Records());
-    WritePicture(run, picture, decoded, files[i]);
+    if (files[i].film) {
+      film.Finish();
+    } else {
+      WritePicture(run, picture, decoded, files[i]);
+    }
     written.push_back(files[i].path);
     if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
   }
@@ -201,6 +249,7 @@ AttentionSchedule ScheduleOf(const GenerateRequest& request) {
 
 std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   ModelFolder folder = ModelFolder::Open(request.model_path, request.revision);
+  if (!request.scheduler_path.empty()) folder.UseScheduler(request.scheduler_path);
   const AttentionSchedule schedule = ScheduleOf(request);
   auto run = std::make_unique<RunState>(request, std::move(folder), CpuDevice(), schedule);
   run->family = OpenModelFamily(run->folder);
@@ -213,7 +262,7 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
 }
 
 GenerateResult Generate(RunState& run) {
-  const std::vector<OutputFile> files = OutputFiles(run.request);
+  const std::vector<OutputFile> files = OutputFiles(run.request, OutputKindOf(run.request, run.job.frames));
   CheckMemory(run, PlanResources(run));
   TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request);

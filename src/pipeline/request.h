@@ -38,12 +38,14 @@ struct GenerateRequest {
   uint64_t seed = 42;
   int64_t num_outputs_per_prompt = 1;
   std::vector<std::string> image_paths;
+  std::string scheduler_path;  // a folder whose scheduler_config.json is used instead of the checkpoint's
   std::optional<int64_t> max_sequence_length;
 
   std::string output_path = "outputs";
   std::string output_file_name;
-  std::string output_format;  // "", "png", "jpg", "webp"
-  int output_quality = 95;
+  std::string output_format;          // "", "png", "jpg", "webp"
+  std::optional<int> output_quality;  // absent: 95 for pictures, 50 for films
+  std::string frames_as;              // "png": a film as a folder of pictures
   std::string perf_dump_path;
   std::string save_latents;  // a .safetensors file with noise, latents per step, embeddings
 

@@ -166,4 +166,8 @@ size_t ModelFolder::WeightBytes(const std::string& component) const {
   return total;
 }
 
+Config ModelFolder::SchedulerConfig() const {
+  return Config::FromFile((scheduler_.empty() ? path_ / "scheduler" : scheduler_) / "scheduler_config.json");
+}
+
 }  // namespace tessera

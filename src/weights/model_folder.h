@@ -28,6 +28,9 @@ class ModelFolder {
   std::optional<ComponentEntry> component(const std::string& name) const;
 
   Config ComponentConfig(const std::string& component) const;  // <component>/config.json
+  Config SchedulerConfig() const;                              // scheduler/scheduler_config.json
+  // From now on SchedulerConfig is that of another folder.
+  void UseScheduler(std::filesystem::path folder) { scheduler_ = std::move(folder); }
   // All tensors of a component: one file or shards with an index (diffusion_pytorch_model or model, .safetensors).
   WeightMap Weights(const std::string& component) const;
   // Sum of tensor bytes by reading headers only.
@@ -39,6 +42,7 @@ class ModelFolder {
   std::filesystem::path path_;
   std::string name_;
   Config index_;
+  std::filesystem::path scheduler_;  // empty: the model's own
 };
 
 }  // namespace tessera

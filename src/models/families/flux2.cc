@@ -175,7 +175,7 @@ class Flux2Family final : public ModelFamily {
         text_encoder_(ParseComponent(folder, "text_encoder", FindTextEncoder)),
         autoencoder_(ParseComponent(folder, "vae", FindAutoencoder)),
         transformer_(Flux2TransformerConfig::From(folder.ComponentConfig("transformer"))),
-        scheduler_(FlowMatchEulerConfig::From(Config::FromFile(folder.path() / "scheduler" / "scheduler_config.json"))),
+        scheduler_(FlowMatchEulerConfig::From(folder.SchedulerConfig())),
         distilled_(index_.Bool("is_distilled", false)),
         cell_(autoencoder_->spatial_factor() * kPatch) {
     for (const int64_t tap : index_.Ints("text_encoder_out_layers", {9, 18, 27}))

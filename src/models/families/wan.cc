@@ -12,6 +12,7 @@
 #include "models/family.h"
 #include "models/transformers/wan_transformer.h"
 #include "schedulers/unipc.h"
+#include "text/prompt_cleaning.h"
 
 namespace tessera {
 namespace {
@@ -19,12 +20,10 @@ namespace {
 constexpr int64_t kLargestSide = 16384;
 constexpr int64_t kMostFrames = 1 << 16;
 
-std::string CleanPrompt(const std::string& prompt) { return prompt; }  // TEMPORARY
-
 using SchedulerConfig = std::variant<UniPcConfig, FlowMatchEulerConfig>;
 
 SchedulerConfig ReadScheduler(const ModelFolder& folder) {
-  const Config config = Config::FromFile(folder.path() / "scheduler" / "scheduler_config.json");
+  const Config config = folder.SchedulerConfig();
   const std::string name = config.String("_class_name", "UniPCMultistepScheduler");
   if (name == "UniPCMultistepScheduler") return UniPcConfig::From(config);
   if (name == "FlowMatchEulerDiscreteScheduler") return FlowMatchEulerConfig::From(config);
