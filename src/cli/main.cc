@@ -22,7 +22,7 @@ struct Command {
   int (*run)(Arguments);
 };
 
-constexpr std::array<Command, 8> kCommands = {{
+constexpr auto kCommands = std::to_array<Command>({
     {"generate", "make pictures from a prompt", GenerateCommand},
     {"explain", "say which attention backend serves each site of a job, and why", ExplainCommand},
     {"backends", "list the attention backends and what each can do", BackendsCommand},
@@ -32,7 +32,7 @@ constexpr std::array<Command, 8> kCommands = {{
     {"bench", "measure this machine, attention and layers", BenchCommand},
     {"perf-compare", "compare performance dumps of generate", PerfCompareCommand},
     {"make-random-model", "write a model folder of real size with random weights", MakeRandomModelCommand},
-}};
+});
 
 std::string Usage() {
   std::string text = "usage: tessera COMMAND [FLAGS]   (tessera COMMAND --help lists the flags)\n\n";

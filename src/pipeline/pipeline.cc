@@ -291,13 +291,15 @@ std::vector<MadePicture> MakeInMemory(RunState& run, std::span<const uint64_t> s
     picture.prompt = i / seeds.size();
     picture.seed = seeds[i % seeds.size()];
     run.pictures_left = total - i - 1;
+    std::vector<Picture> frames;
+    picture.take_frame = [&](const Picture& frame) { frames.push_back(frame); };
     const size_t steps_before = run.report.step_seconds().size();
     const double begin = SecondsNow();
     RunPictureStages(run, picture);
     const auto steps = std::span(run.report.step_seconds()).subspan(steps_before);
     made.push_back({.prompt = picture.prompt,
                     .seed = picture.seed,
-                    .frames = {std::move(picture.decoded)},
+                    .frames = std::move(frames),
                     .latents = picture.latents,
                     .denoising_seconds = std::accumulate(steps.begin(), steps.end(), 0.0),
                     .seconds = SecondsNow() - begin});
