@@ -91,13 +91,22 @@ std::u32string WithoutControls(std::u32string_view text) {
 
 enum class Html { kDecode, kKeep };
 
+// Printable ASCII and the white space that is kept: nothing below changes it.
+bool IsPlain(std::string_view text) noexcept {
+  return std::ranges::all_of(text, [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\t'; });
+}
+
+std::string FixDecoded(std::string_view text) {
+  if (IsPlain(text)) return std::string(text);
+  const std::u32string repaired = RepairMisreading(ToCodePoints(text));
+  return Normalize(ToUtf8(WithoutControls(FixCharacters(repaired))), NormalForm::kNfc);
+}
+
 // Until nothing changes: a repair can bring to light what another one is for.
 std::string FixSegment(std::u32string_view segment, Html html) {
   std::string text = ToUtf8(segment);
   while (true) {
-    const std::string decoded = html == Html::kDecode ? UnescapeClosedHtml(text) : text;
-    const std::u32string repaired = RepairMisreading(ToCodePoints(decoded));
-    std::string fixed = Normalize(ToUtf8(WithoutControls(FixCharacters(repaired))), NormalForm::kNfc);
+    std::string fixed = FixDecoded(html == Html::kDecode ? UnescapeClosedHtml(text) : text);
     if (fixed == text) return text;
     text = std::move(fixed);
   }

@@ -122,6 +122,7 @@ TEST(ClipVision, LastLayerAndProjectionAreNotNeeded) {
   Checkpoint weights = Weights();
   weights.Remove("vision_model.encoder.layers.2.mlp.fc1.weight").Remove("vision_model.post_layernorm.weight");
   weights.Add("visual_projection.weight", Tensor::Zeros({8, 40}, DType::kF32));
+  weights.Add("vision_model.embeddings.position_ids", Tensor::Zeros({1, 17}, DType::kI64));
   const Tensor states = Encode(weights, PixelsOf(kRecordings[0]));
   EXPECT_LT(RelativeError(states, Recorded(kRecordings[0], "image_embeds")), 1e-5);
 }
