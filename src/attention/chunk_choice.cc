@@ -35,22 +35,28 @@ struct Query {
   int64_t batch_entry;
   int32_t own;
   const float* products;  // of chunk c: products[c * kLanes]
-  uint64_t* ranks;
+  uint64_t* ranks;        // [chunks] in their order, then [chunks] to reorder
 
   float Of(int32_t chunk) const { return products[int64_t{chunk} * kLanes]; }
+  bool Sees(int32_t chunk) const { return table.sees(batch_entry, chunk); }
+  std::span<uint64_t> reordered() const { return {ranks + table.chunks, static_cast<size_t>(table.chunks)}; }
 };
 
+// Chunks that cannot be chosen have this rank, which is the last.
+constexpr uint64_t kHidden = 0;
 constexpr uint64_t kNothing = ~uint64_t{0};  // a rank that no chunk reaches
 
 // The rank of the last chunk chosen besides the own one.
 uint64_t TopCut(const Query& query, int64_t top) {
+  const std::span<uint64_t> ranks = query.reordered();
   int64_t others = 0;
   for (int32_t c = 0; c < query.table.chunks; ++c) {
-    if (c == query.own || !query.table.sees(query.batch_entry, c)) continue;
-    query.ranks[others++] = RankOf(query.Of(c), static_cast<uint32_t>(c));
+    const bool ranked = c != query.own && query.Sees(c);
+    ranks[static_cast<size_t>(c)] = query.ranks[c] = ranked ? RankOf(query.Of(c), static_cast<uint32_t>(c)) : kHidden;
+    others += ranked ? 1 : 0;
   }
   const int64_t wanted = std::min(top - 1, others);
-  return wanted < 1 ? kNothing : KthRank({query.ranks, static_cast<size_t>(others)}, wanted);
+  return wanted < 1 ? kNothing : KthRank(ranks, wanted);
 }
 
 // The smallest number of leading ranks whose weights reach `least` of `divisor`; `count` when none does.
@@ -76,25 +82,27 @@ int64_t LeadingRanks(std::span<uint64_t> ranks, const Weights& weights, double l
 uint64_t ThresholdCut(const Query& query, const ChunkRule& rule) {
   float least = kInfinity, most = -kInfinity;
   for (int32_t c = 0; c < query.table.chunks; ++c) {
-    if (!query.table.sees(query.batch_entry, c)) continue;
+    if (!query.Sees(c)) continue;
     least = std::min(least, query.Of(c));
     most = std::max(most, query.Of(c));
   }
   const Weights weights(least, most);
-  int64_t count = 0;
+  size_t count = 0;
   double own = 0, others = 0;
   for (int32_t c = 0; c < query.table.chunks; ++c) {
-    if (!query.table.sees(query.batch_entry, c)) continue;
+    query.ranks[c] = kHidden;
+    if (!query.Sees(c)) continue;
     (c == query.own ? own : others) += weights.Of(query.Of(c));
-    query.ranks[count++] = RankOf(c == query.own ? least : query.Of(c), static_cast<uint32_t>(c));
+    query.ranks[c] = RankOf(c == query.own ? least : query.Of(c), static_cast<uint32_t>(c));
+    query.reordered()[count++] = query.ranks[c];
   }
   if (count == 0) return kNothing;
   const double divisor = own + others + kEpsilon, needed = std::max(0.0, rule.threshold - own / divisor);
-  const std::span ranks(query.ranks, static_cast<size_t>(count));
+  const std::span<uint64_t> ranks = query.reordered().first(count);
   const bool falls_short = others / divisor < needed;
-  int64_t chosen = count;
-  if (!falls_short) chosen = LeadingRanks(ranks, weights, needed, divisor);
-  if (falls_short && rule.two_when_short) chosen = std::min<int64_t>(2, count);
+  if (falls_short && !rule.two_when_short) return kHidden + 1;  // all that are not hidden
+  const int64_t chosen =
+      falls_short ? std::min<int64_t>(2, static_cast<int64_t>(count)) : LeadingRanks(ranks, weights, needed, divisor);
   return KthRank(ranks, chosen);
 }
 
@@ -110,14 +118,9 @@ void ChooseForQueries(const ChunkProducts& table, const ChunkRule& rule, int64_t
   std::fill_n(words, table.chunks, uint64_t{0});
   for (int lane = 0; lane < table.lanes(group); ++lane) {
     const Query query{table, batch_entry, table.own[group * kLanes + lane], products + lane, ranks};
-    const uint64_t bit = uint64_t{1} << lane;
-    words[query.own] |= bit;
     const uint64_t cut = rule.mode == ChunkMode::kTopK ? TopCut(query, rule.top) : ThresholdCut(query, rule);
-    if (cut == kNothing) continue;
-    for (int32_t c = 0; c < table.chunks; ++c) {
-      const bool chosen = RankOf(query.Of(c), static_cast<uint32_t>(c)) >= cut;
-      if (chosen && table.sees(batch_entry, c)) words[c] |= bit;
-    }
+    for (int32_t c = 0; c < table.chunks; ++c) words[c] |= static_cast<uint64_t>(ranks[c] >= cut) << lane;
+    words[query.own] |= uint64_t{1} << lane;
   }
 }
 

@@ -43,7 +43,8 @@ struct ChunkProducts {
 };
 
 // Chosen chunks: words[chunk] has bit i set when position i of the group attends to the chunk.
-// kQueryHead: `item` is (batch * heads + head) * groups + group, `products` that group's; ranks [chunks] is scratch.
+// kQueryHead: `item` is (batch * heads + head) * groups + group, `products` that group's; ranks [2 * chunks] is
+// scratch.
 void ChooseForQueries(const ChunkProducts& table, const ChunkRule& rule, int64_t item, const float* products,
                       uint64_t* ranks, uint64_t* words) noexcept;
 

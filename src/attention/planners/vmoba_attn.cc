@@ -163,8 +163,9 @@ void CheckSettings(const Settings& settings) {
   }
 }
 
-// One way to cut the video. Query blocks are kLanes neighbouring positions of the video, then of the text; key blocks
-// the chunks, then the text.
+// One way to cut the video. Query blocks are neighbouring positions of the video, then of the text: many, so that
+// kernels find queries that choose the same chunk. Key blocks are the chunks, then the text.
+constexpr int64_t kBlockGroups = 16;  // of kLanes queries
 struct Partition {
   GridTiles grid;
   MeanShape shape;
@@ -179,15 +180,21 @@ struct Partition {
     kv.offsets = grid.offsets;
     if (!grid.keeps_order()) kv.permutation = grid.permutation;
     q.permutation = kv.permutation;
+    q.offsets.push_back(0);
     for (const int64_t end : {grid.video_tokens(), grid.tokens()}) {
-      for (int64_t at = q.offsets.empty() ? 0 : q.offsets.back(); at < end; at += kLanes) {
-        if (q.offsets.empty()) q.offsets.push_back(0);
-        q.offsets.push_back(static_cast<int32_t>(std::min(at + kLanes, end)));
+      while (q.offsets.back() < end) {
+        const int64_t next = q.offsets.back() + kBlockGroups * kLanes;
+        q.offsets.push_back(static_cast<int32_t>(std::min(next, end)));
       }
     }
   }
   int32_t q_blocks() const noexcept { return static_cast<int32_t>(q.offsets.size()) - 1; }
   int64_t groups() const noexcept { return (grid.video_tokens() + kLanes - 1) / kLanes; }
+  int32_t mask_words() const noexcept {
+    int64_t most = 0;
+    for (size_t n = 1; n < q.offsets.size(); ++n) most = std::max<int64_t>(most, q.offsets[n] - q.offsets[n - 1]);
+    return static_cast<int32_t>((most + kLanes - 1) / kLanes);
+  }
 };
 
 // Text keys are visible to every query and text queries see every key; text takes no part in the choice. Chunks at the
@@ -222,12 +229,12 @@ class VmobaPlanner final : public BlockPlanner {
       rows = std::max(rows, Sets() * q_blocks);
       entries = std::max(entries, Sets() * q_blocks * static_cast<size_t>(partition->grid.blocks()));
       chunks = std::max(chunks, static_cast<size_t>(partition->grid.tiles));
+      plan_.mask_words = partition->mask_words();  // the same for all
       shared_.Reserve(TableOf(*partition), settings_.rule);
     }
     plan_.row_begin.reserve(rows + 1);
     plan_.kv_list.reserve(entries);
-    plan_.query_masks.reserve(entries);
-    plan_.mask_words = 1;
+    plan_.query_masks.reserve(entries * static_cast<size_t>(plan_.mask_words));
     visible_.resize(static_cast<size_t>(problem_.batch) * chunks);
   }
   void BeginStep(int step) noexcept override { step_ = step; }
@@ -271,8 +278,8 @@ class VmobaPlanner final : public BlockPlanner {
         static_cast<size_t>(problem_.batch * problem_.kv_heads * partition.shape.head_floats()) * sizeof(float);
     places.products = places.words + Aligned(groups * chunks * sizeof(uint64_t));
     places.scratch = places.products + (Streams() ? threads : groups) * group;
-    places.scratch_bytes =
-        2 * static_cast<size_t>(partition.shape.channels) * kLanes * sizeof(float) + Aligned(chunks * sizeof(uint64_t));
+    places.scratch_bytes = 2 * static_cast<size_t>(partition.shape.channels) * kLanes * sizeof(float) +
+                           Aligned(2 * chunks * sizeof(uint64_t));
     places.end = places.scratch + threads * places.scratch_bytes;
     return places;
   }
@@ -363,45 +370,66 @@ class VmobaPlanner final : public BlockPlanner {
     installed_ = kind;
   }
 
+  // A row of the plan: words[group * chunks + chunk] of its groups; null for text, which sees everything.
+  struct PlanRow {
+    const uint64_t* words;
+    int64_t queries;
+    int64_t groups() const noexcept { return (queries + kLanes - 1) / kLanes; }
+  };
+  PlanRow RowAt(const Partition& partition, const uint64_t* words, int64_t row) const noexcept {
+    const auto block = static_cast<size_t>(row % plan_.q_blocks);
+    const int64_t first = plan_.q.offsets[block], queries = plan_.q.offsets[block + 1] - first;
+    if (first >= partition.grid.video_tokens()) return {nullptr, queries};
+    const int64_t group = row / plan_.q_blocks * partition.groups() + first / kLanes;
+    return {words + group * partition.grid.tiles, queries};
+  }
+
+  static bool IsChosen(const Partition& partition, const PlanRow& row, int32_t block) noexcept {
+    if (row.words == nullptr || block >= partition.grid.tiles) return true;
+    for (int64_t group = 0; group < row.groups(); ++group) {
+      if (row.words[group * partition.grid.tiles + block] != 0) return true;
+    }
+    return false;
+  }
+
   // The lists and masks of the plan from the words of every group.
   void List(const Partition& partition, const uint64_t* words) noexcept {
-    const int32_t chunks = partition.grid.tiles, blocks = partition.grid.blocks();
-    const int64_t groups = partition.groups();
+    const int32_t blocks = partition.grid.blocks();
     plan_.q_blocks = static_cast<int32_t>(plan_.q.offsets.size()) - 1;
     plan_.kv_blocks = blocks;
     const int64_t rows = static_cast<int64_t>(Sets()) * plan_.q_blocks;
-    const auto row_words = [&](int64_t row) -> const uint64_t* {
-      const int64_t block = row % plan_.q_blocks;
-      return block < groups ? words + (row / plan_.q_blocks * groups + block) * chunks : nullptr;
-    };
     plan_.row_begin.resize(static_cast<size_t>(rows) + 1);
     plan_.row_begin[0] = 0;
-    ParallelFor(rows, 64, [&](int64_t begin, int64_t end) {
+    ParallelFor(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const uint64_t* chosen = row_words(row);
-        plan_.row_begin[static_cast<size_t>(row) + 1] =
-            chosen == nullptr ? blocks : blocks - std::count(chosen, chosen + chunks, uint64_t{0});
+        const PlanRow of = RowAt(partition, words, row);
+        int64_t& count = plan_.row_begin[static_cast<size_t>(row) + 1];
+        count = 0;
+        for (int32_t n = 0; n < blocks; ++n) count += IsChosen(partition, of, n) ? 1 : 0;
       }
     });
     for (size_t row = 0; row < static_cast<size_t>(rows); ++row) plan_.row_begin[row + 1] += plan_.row_begin[row];
     plan_.kv_list.resize(static_cast<size_t>(plan_.row_begin.back()));
-    plan_.query_masks.resize(plan_.kv_list.size());
-    ParallelFor(rows, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) ListRow(partition, row, row_words(row));
+    plan_.query_masks.resize(plan_.kv_list.size() * static_cast<size_t>(plan_.mask_words));
+    ParallelFor(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) ListRow(partition, row, RowAt(partition, words, row));
     });
   }
 
-  // A null `chosen` chooses everything.
-  void ListRow(const Partition& partition, int64_t row, const uint64_t* chosen) noexcept {
-    const auto block = static_cast<size_t>(row % plan_.q_blocks);
-    const int count = plan_.q.offsets[block + 1] - plan_.q.offsets[block];
-    const uint64_t all = count >= kLanes ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+  void ListRow(const Partition& partition, int64_t row, const PlanRow& of) noexcept {
     auto entry = static_cast<size_t>(plan_.row_begin[static_cast<size_t>(row)]);
     for (int32_t n = 0; n < partition.grid.blocks(); ++n) {
-      const uint64_t word = chosen == nullptr || n >= partition.grid.tiles ? all : chosen[n];
-      if (word == 0) continue;
+      if (!IsChosen(partition, of, n)) continue;
       plan_.kv_list[entry] = n;
-      plan_.query_masks[entry++] = word == all ? ~uint64_t{0} : word;  // whole words need no masking
+      uint64_t* const masks = plan_.query_masks.data() + entry++ * static_cast<size_t>(plan_.mask_words);
+      std::fill_n(masks, plan_.mask_words, ~uint64_t{0});
+      if (of.words == nullptr || n >= partition.grid.tiles) continue;
+      for (int64_t group = 0; group < of.groups(); ++group) {
+        const int64_t left = of.queries - group * kLanes;
+        const uint64_t all = left >= kLanes ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
+        const uint64_t word = of.words[group * partition.grid.tiles + n];
+        if (word != all) masks[group] = word;  // whole words need no masking
+      }
     }
   }
 
