@@ -5,13 +5,16 @@
 #include <limits>
 
 #include "attention/ranking.h"
+#include "kernels/attention/lane_cut.h"
 #include "parallel/parallel_for.h"
+#include "platform/cpu/cpu.h"
 
 namespace tessera {
 namespace {
 
-constexpr double kEpsilon = 1e-6;    // added to sums of weights before they divide
-constexpr float kFlat = 1e-6f;       // products closer together are not spread out
+constexpr double kEpsilon = 1e-6;  // added to sums of weights before they divide
+constexpr float kFlat = 1e-6f;     // products closer together are not spread out
+static_assert(kLanes == kCutLanes);
 constexpr int64_t kMostParts = 16;   // of a ranking: sums are added up part by part, whoever computes them
 constexpr int64_t kPartGroups = 64;  // of kLanes products, at least
 constexpr int kDigitBits = 11, kDigits = 3;
@@ -27,83 +30,100 @@ struct Weights {
   double Of(float product) const { return (static_cast<double>(product) - least) / range; }
 };
 
-uint64_t Bits(int count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
-
-// One query's products.
-struct Query {
+// Orders and weights of the chunks of up to kLanes queries, [chunks][kLanes] each.
+struct LaneTable {
   const ChunkProducts& table;
   int64_t batch_entry;
-  int32_t own;
-  const float* products;  // of chunk c: products[c * kLanes]
-  uint64_t* ranks;        // [chunks] in their order, then [chunks] to reorder
+  const int32_t* own;  // of each query
+  int count;           // queries
+  const float* products;
+  int32_t* orders;
+  float* weights;
+  LaneCuts cuts = {};  // goals of 0 choose nothing
 
-  float Of(int32_t chunk) const { return products[int64_t{chunk} * kLanes]; }
   bool Sees(int32_t chunk) const { return table.sees(batch_entry, chunk); }
-  std::span<uint64_t> reordered() const { return {ranks + table.chunks, static_cast<size_t>(table.chunks)}; }
+  int64_t At(int32_t chunk, int lane) const { return int64_t{chunk} * kLanes + lane; }
 };
 
-// Chunks that cannot be chosen have this rank, which is the last.
-constexpr uint64_t kHidden = 0;
-constexpr uint64_t kNothing = ~uint64_t{0};  // a rank that no chunk reaches
+constexpr int32_t kLast = std::numeric_limits<int32_t>::min();
 
-// The rank of the last chunk chosen besides the own one.
-uint64_t TopCut(const Query& query, int64_t top) {
-  const std::span<uint64_t> ranks = query.reordered();
-  int64_t others = 0;
-  for (int32_t c = 0; c < query.table.chunks; ++c) {
-    const bool ranked = c != query.own && query.Sees(c);
-    ranks[static_cast<size_t>(c)] = query.ranks[c] = ranked ? RankOf(query.Of(c), static_cast<uint32_t>(c)) : kHidden;
-    others += ranked ? 1 : 0;
-  }
-  const int64_t wanted = std::min(top - 1, others);
-  return wanted < 1 ? kNothing : KthRank(ranks, wanted);
-}
+// ScoreOrder as a signed number.
+int32_t SignedOrder(float score) { return static_cast<int32_t>(ScoreOrder(score) ^ 0x80000000u); }
 
-// The smallest number of leading ranks whose weights reach `least` of `divisor`; `count` when none does.
-int64_t LeadingRanks(std::span<uint64_t> ranks, const Weights& weights, double least, double divisor) {
-  auto low = ranks.begin(), high = ranks.end();
-  double sum = 0;
-  while (high - low > 1) {
-    const auto middle = low + (high - low) / 2;
-    std::nth_element(low, middle, high, std::greater<>());
-    double part = 0;
-    for (auto at = low; at < middle; ++at) part += weights.Of(ScoreOfRank(*at));
-    if ((sum + part) / divisor >= least) {
-      high = middle;
-    } else {
-      sum += part;
-      low = middle;
+// Every chunk with `weigh(product, lane)`; hidden chunks come last and weigh nothing.
+template <class Weigh>
+void RankChunks(LaneTable* lanes, const Weigh& weigh) {
+  for (int32_t c = 0; c < lanes->table.chunks; ++c) {
+    const float* products = lanes->products + lanes->At(c, 0);
+    int32_t* orders = lanes->orders + lanes->At(c, 0);
+    float* weights = lanes->weights + lanes->At(c, 0);
+    const bool sees = lanes->Sees(c);
+    for (int i = 0; i < kLanes; ++i) {
+      orders[i] = sees ? SignedOrder(products[i]) : kLast;
+      weights[i] = sees ? weigh(products[i], i) : 0;
     }
   }
-  return high - ranks.begin();
+}
+
+// Own chunks have no part in the ranking.
+void RankTop(LaneTable* lanes, int64_t top) {
+  int64_t visible = 0;
+  for (int32_t c = 0; c < lanes->table.chunks; ++c) visible += lanes->Sees(c) ? 1 : 0;
+  RankChunks(lanes, [](float, int) { return 1.0f; });
+  for (int i = 0; i < lanes->count; ++i) {
+    const int32_t own = lanes->own[i];
+    lanes->orders[lanes->At(own, i)] = kLast;
+    lanes->weights[lanes->At(own, i)] = 0;
+    lanes->cuts.goals[i] = static_cast<double>(std::min(top - 1, visible - (lanes->Sees(own) ? 1 : 0)));
+  }
+}
+
+// A ranking of equal weights, of which `wanted` are chosen.
+void RankByCount(LaneTable* lanes, int lane, double wanted) {
+  for (int32_t c = 0; c < lanes->table.chunks; ++c) lanes->weights[lanes->At(c, lane)] = lanes->Sees(c) ? 1 : 0;
+  lanes->cuts.goals[lane] = wanted;
 }
 
 // The own chunk counts first and then ranks with weight 0, like the smallest product.
-uint64_t ThresholdCut(const Query& query, const ChunkRule& rule) {
-  float least = kInfinity, most = -kInfinity;
-  for (int32_t c = 0; c < query.table.chunks; ++c) {
-    if (!query.Sees(c)) continue;
-    least = std::min(least, query.Of(c));
-    most = std::max(most, query.Of(c));
+void RankByWeight(LaneTable* lanes, const ChunkRule& rule) {
+  float least[kLanes], most[kLanes], range[kLanes];
+  double total[kLanes] = {};
+  std::fill_n(least, kLanes, kInfinity);
+  std::fill_n(most, kLanes, -kInfinity);
+  for (int32_t c = 0; c < lanes->table.chunks; ++c) {
+    if (!lanes->Sees(c)) continue;
+    const float* products = lanes->products + lanes->At(c, 0);
+    for (int i = 0; i < kLanes; ++i) {
+      least[i] = products[i] < least[i] ? products[i] : least[i];
+      most[i] = products[i] > most[i] ? products[i] : most[i];
+    }
   }
-  const Weights weights(least, most);
-  size_t count = 0;
-  double own = 0, others = 0;
-  for (int32_t c = 0; c < query.table.chunks; ++c) {
-    query.ranks[c] = kHidden;
-    if (!query.Sees(c)) continue;
-    (c == query.own ? own : others) += weights.Of(query.Of(c));
-    query.ranks[c] = RankOf(c == query.own ? least : query.Of(c), static_cast<uint32_t>(c));
-    query.reordered()[count++] = query.ranks[c];
+  for (int i = 0; i < kLanes; ++i) range[i] = most[i] - least[i] > kFlat ? most[i] - least[i] : 1;
+  RankChunks(lanes, [&](float product, int lane) {
+    const float weight = (product - least[lane]) / range[lane];
+    return weight > 0 ? weight : 0;
+  });
+  for (int32_t c = 0; c < lanes->table.chunks; ++c) {
+    const float* weights = lanes->weights + lanes->At(c, 0);
+    for (int i = 0; i < kLanes; ++i) total[i] += static_cast<double>(weights[i]);
   }
-  if (count == 0) return kNothing;
-  const double divisor = own + others + kEpsilon, needed = std::max(0.0, rule.threshold - own / divisor);
-  const std::span<uint64_t> ranks = query.reordered().first(count);
-  const bool falls_short = others / divisor < needed;
-  if (falls_short && !rule.two_when_short) return kHidden + 1;  // all that are not hidden
-  const int64_t chosen =
-      falls_short ? std::min<int64_t>(2, static_cast<int64_t>(count)) : LeadingRanks(ranks, weights, needed, divisor);
-  return KthRank(ranks, chosen);
+  for (int i = 0; i < lanes->count; ++i) {
+    const int64_t at = lanes->At(lanes->own[i], i);
+    const auto own = static_cast<double>(lanes->weights[at]);
+    lanes->weights[at] = 0;
+    if (lanes->Sees(lanes->own[i])) lanes->orders[at] = SignedOrder(least[i]);
+    const double divisor = total[i] + kEpsilon, needed = std::max(0.0, rule.threshold - own / divisor);
+    lanes->cuts.goals[i] = needed * divisor;
+    const bool falls_short = (total[i] - own) / divisor < needed;
+    if (falls_short) lanes->cuts.goals[i] = std::numeric_limits<double>::infinity();
+    if (falls_short && rule.two_when_short) RankByCount(lanes, i, 2);
+    if (needed == 0) RankByCount(lanes, i, 1);
+  }
+}
+
+LaneCutKernel CutKernel() {
+  const Isa isa = ActiveIsa();
+  return isa >= Isa::kAvx512 ? LaneCutAvx512() : isa >= Isa::kAvx2 ? LaneCutAvx2() : LaneCutScalar();
 }
 
 }  // namespace
@@ -113,15 +133,36 @@ int ChunkProducts::lanes(int64_t group) const noexcept {
 }
 
 void ChooseForQueries(const ChunkProducts& table, const ChunkRule& rule, int64_t item, const float* products,
-                      uint64_t* ranks, uint64_t* words) noexcept {
-  const int64_t group = item % table.groups(), batch_entry = item / table.groups() / table.heads;
-  std::fill_n(words, table.chunks, uint64_t{0});
-  for (int lane = 0; lane < table.lanes(group); ++lane) {
-    const Query query{table, batch_entry, table.own[group * kLanes + lane], products + lane, ranks};
-    const uint64_t cut = rule.mode == ChunkMode::kTopK ? TopCut(query, rule.top) : ThresholdCut(query, rule);
-    for (int32_t c = 0; c < table.chunks; ++c) words[c] |= static_cast<uint64_t>(ranks[c] >= cut) << lane;
-    words[query.own] |= uint64_t{1} << lane;
+                      float* scratch, uint64_t* words) noexcept {
+  const int64_t group = item % table.groups();
+  LaneTable lanes{table,
+                  item / table.groups() / table.heads,
+                  table.own + group * kLanes,
+                  table.lanes(group),
+                  products,
+                  reinterpret_cast<int32_t*>(scratch),
+                  scratch + int64_t{table.chunks} * kLanes};
+  if (rule.mode == ChunkMode::kTopK) {
+    RankTop(&lanes, rule.top);
+  } else {
+    RankByWeight(&lanes, rule);
   }
+  LaneCuts& cuts = lanes.cuts;
+  CutKernel()({lanes.orders, lanes.weights, table.chunks}, &cuts);
+  for (int32_t c = 0; c < table.chunks; ++c) {
+    const int32_t* orders = lanes.orders + lanes.At(c, 0);
+    uint64_t word = 0;
+    for (int i = 0; i < lanes.count; ++i) {
+      bool chosen = orders[i] > cuts.orders[i];
+      if (orders[i] == cuts.orders[i] && cuts.above[i] < cuts.goals[i]) {
+        chosen = true;
+        cuts.above[i] += static_cast<double>(lanes.weights[lanes.At(c, i)]);
+      }
+      word |= static_cast<uint64_t>(chosen) << i;
+    }
+    words[c] = lanes.Sees(c) ? word : 0;
+  }
+  for (int i = 0; i < lanes.count; ++i) words[lanes.own[i]] |= uint64_t{1} << i;
 }
 
 // A ranking is a box of (batch entry, chunk, head), each with the products of all positions in this order.
@@ -155,7 +196,8 @@ struct SharedChoice::Ranking {
       const float* products = table.products + item * table.group_floats() + slab.chunk * kLanes;
       const int32_t* own = table.own + group * kLanes;
       const int64_t place = slab_index * table.positions + group * kLanes;
-      for (int i = 0; i < table.lanes(group); ++i) body(place + i, products[i], own[i] == slab.chunk);
+      const int count = table.lanes(group);
+      for (int i = 0; i < count; ++i) body(place + i, products[i], own[i] == slab.chunk);
     }
   }
   template <class Body>
@@ -304,7 +346,7 @@ void SharedChoice::Choose(const ChunkProducts& table, const ChunkRule& rule, uin
   ParallelItems(table.batch * table.heads * table.groups(), [&](int64_t item, int) {
     const int64_t group = item % table.groups(), head = item / table.groups() % table.heads;
     const int64_t batch_entry = item / table.groups() / table.heads;
-    const uint64_t all = Bits(table.lanes(group));
+    const int count = table.lanes(group);
     for (int32_t c = 0; c < table.chunks; ++c) {
       const int64_t chunk = batch_entry * table.chunks + c;
       const Cut& cut = cuts_[static_cast<size_t>(by_chunk ? chunk : by_head ? head : 0)];
@@ -312,14 +354,14 @@ void SharedChoice::Choose(const ChunkProducts& table, const ChunkRule& rule, uin
       const float* products = table.products + item * table.group_floats() + int64_t{c} * kLanes;
       const int32_t* own = table.own + group * kLanes;
       uint64_t word = 0, mine = 0;
-      for (int i = 0; i < table.lanes(group); ++i) {
+      for (int i = 0; i < count; ++i) {
         const uint64_t order = ScoreOrder(products[i]);
         const int64_t place = slab * table.positions + group * kLanes + i;
         if (order > cut.order || (order == cut.order && place <= cut.last)) word |= uint64_t{1} << i;
         if (own[i] == c) mine |= uint64_t{1} << i;
       }
       if (!table.sees(batch_entry, c)) word = 0;
-      words[item * table.chunks + c] = (word | mine) & all;
+      words[item * table.chunks + c] = word | mine;
     }
   });
 }

@@ -46,7 +46,7 @@ struct ChunkProducts {
 // kQueryHead: `item` is (batch * heads + head) * groups + group, `products` that group's; ranks [2 * chunks] is
 // scratch.
 void ChooseForQueries(const ChunkProducts& table, const ChunkRule& rule, int64_t item, const float* products,
-                      uint64_t* ranks, uint64_t* words) noexcept;
+                      float* scratch, uint64_t* words) noexcept;
 
 // The other scopes: words [batch, heads, groups, chunks].
 class SharedChoice {

@@ -279,7 +279,7 @@ class VmobaPlanner final : public BlockPlanner {
     places.products = places.words + Aligned(groups * chunks * sizeof(uint64_t));
     places.scratch = places.products + (Streams() ? threads : groups) * group;
     places.scratch_bytes = 2 * static_cast<size_t>(partition.shape.channels) * kLanes * sizeof(float) +
-                           Aligned(2 * chunks * sizeof(uint64_t));
+                           (Streams() ? 2 * chunks * kLanes * sizeof(float) : 0);
     places.end = places.scratch + threads * places.scratch_bytes;
     return places;
   }
@@ -343,7 +343,6 @@ class VmobaPlanner final : public BlockPlanner {
       std::byte* const scratch = workspace.data() + places.scratch + static_cast<size_t>(thread) * places.scratch_bytes;
       auto* const rows = reinterpret_cast<float*>(scratch);
       float* const lanes = rows + channels * kLanes;
-      auto* const ranks = reinterpret_cast<uint64_t*>(lanes + channels * kLanes);
       auto* const products = reinterpret_cast<float*>(workspace.data() + places.products) +
                              (Streams() ? thread : item) * table.group_floats();
       const int64_t set = item / groups, first = item % groups * kLanes, batch = set / problem_.heads;
@@ -354,7 +353,8 @@ class VmobaPlanner final : public BlockPlanner {
       const int64_t kv_set = batch * problem_.kv_heads + head / (problem_.heads / problem_.kv_heads);
       const float* means = reinterpret_cast<const float*>(workspace.data()) + kv_set * partition.shape.head_floats();
       MeanKernels().scores({means, channels, partition.shape.rows, channels}, lanes, kLanes, 1, products);
-      if (Streams()) ChooseForQueries(table, rule, item, products, ranks, words + item * partition.grid.tiles);
+      if (Streams())
+        ChooseForQueries(table, rule, item, products, lanes + channels * kLanes, words + item * partition.grid.tiles);
     });
   }
 
