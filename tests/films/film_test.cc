@@ -81,7 +81,7 @@ TEST_P(EveryFile, GivesTheSameBytesAgain) {
   FilmEncoding encoding = Encoding(48, 64);
   encoding.text = {{"parameters", "a cat"}, {"tessera", "{}"}};
   const std::string first = Bytes(WritePattern(Path(), encoding, kFrames));
-  EXPECT_EQ(Bytes(WritePattern(folder_.path() / ("again" + Path().extension().string()), encoding, kFrames)), first);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Bytes(WritePattern(Path(), encoding, kFrames)) == first) << "film " << i;
 }
 
 TEST_P(EveryFile, FollowsTheQuality) {
