@@ -165,7 +165,7 @@ void CheckSettings(const Settings& settings) {
 
 // One way to cut the video. Query blocks are neighbouring positions of the video, then of the text: many, so that
 // kernels find queries that choose the same chunk. Key blocks are the chunks, then the text.
-constexpr int64_t kBlockGroups = 16;  // of kLanes queries
+constexpr int64_t kBlockGroups = 32;  // of kLanes queries
 struct Partition {
   GridTiles grid;
   MeanShape shape;
