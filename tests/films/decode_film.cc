@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "base/read_file.h"
-#include "media/libav.h"
+#include "media/video/libav.h"
 
 extern "C" {
 #include <libavutil/pixdesc.h>

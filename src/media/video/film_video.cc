@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "media/film_formats.h"
-#include "media/libav.h"
-#include "platform/cpu/cpu.h"
+#include "media/video/libav.h"
+#include "media/video_films.h"
 
 namespace tessera {
 namespace {
@@ -30,9 +30,9 @@ struct VideoKind {
 
 // x264's AVX-512 code, its macroblock tree above all, gives other bytes from run to run for the same frames (seen with
 // core 164, about one film in three); its AVX2 code does not.
-Option InstructionSet() { return {"x264-params", MachineIsa() >= Isa::kAvx2 ? "asm=AVX2" : "asm=auto"}; }
+Option InstructionSet(Isa isa) { return {"x264-params", isa >= Isa::kAvx2 ? "asm=AVX2" : "asm=auto"}; }
 
-VideoKind KindOf(const FilmEncoding& encoding) {
+VideoKind KindOf(const FilmEncoding& encoding, Isa isa) {
   const int loss = 100 - encoding.quality;
   if (encoding.format == FilmFormat::kMp4) {
     const int factor = std::max(1, 51 * loss / 100);
@@ -40,7 +40,7 @@ VideoKind KindOf(const FilmEncoding& encoding) {
             "libx264",
             "H.264",
             2,
-            {{"preset", "medium"}, {"crf", std::to_string(factor)}, InstructionSet()},
+            {{"preset", "medium"}, {"crf", std::to_string(factor)}, InstructionSet(isa)},
             {{"movflags", "+faststart"}}};
   }
   return {"webm",
@@ -69,8 +69,11 @@ int64_t RoundUp(int64_t side, int64_t multiple) { return (side + multiple - 1) /
 
 class VideoFilm final : public FilmWriter {
  public:
-  VideoFilm(const std::filesystem::path& path, const FilmEncoding& encoding)
-      : FilmWriter(encoding), kind_(KindOf(encoding)), muxer_(path, kind_.muxer), packet_(Owned(av_packet_alloc())) {
+  VideoFilm(const std::filesystem::path& path, const FilmEncoding& encoding, Isa isa)
+      : FilmWriter(encoding),
+        kind_(KindOf(encoding, isa)),
+        muxer_(path, kind_.muxer),
+        packet_(Owned(av_packet_alloc())) {
     OpenEncoder(Printable(path.string()));
     MakeFrames();
     MakeScaler();
@@ -210,13 +213,11 @@ struct CloseInput {
   void operator()(AVFormatContext* context) const noexcept { avformat_close_input(&context); }
 };
 
-}  // namespace
-
-std::unique_ptr<FilmWriter> OpenVideoFilm(const std::filesystem::path& path, const FilmEncoding& encoding) {
-  return std::make_unique<VideoFilm>(path, encoding);
+std::unique_ptr<FilmWriter> OpenVideo(const std::filesystem::path& path, const FilmEncoding& encoding, Isa isa) {
+  return std::make_unique<VideoFilm>(path, encoding, isa);
 }
 
-FilmText ReadVideoText(const std::filesystem::path& path) {
+FilmText ReadText(const std::filesystem::path& path) {
   SilenceLibav();
   // A path is a path here, never an address or a play list that leads elsewhere.
   AVDictionary* options =
@@ -238,4 +239,7 @@ FilmText ReadVideoText(const std::filesystem::path& path) {
   return JoinFilmText({!comment.empty(), comment, tag("description")});
 }
 
+}  // namespace
 }  // namespace tessera
+
+extern "C" const tessera::VideoFilms tessera_video_films = {TESSERA_VERSION, tessera::OpenVideo, tessera::ReadText};

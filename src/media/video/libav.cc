@@ -1,4 +1,4 @@
-#include "media/libav.h"
+#include "media/video/libav.h"
 
 #include <algorithm>
 #include <array>
