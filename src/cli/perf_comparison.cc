@@ -82,7 +82,7 @@ std::string WithSteps(const PerfStage& baseline, const PerfStage& now) {
 
 std::string TwoColumns(std::span<const PerfDump> dumps) {
   const double before = dumps[0].total_milliseconds, now = dumps[1].total_milliseconds;
-  const Difference whole = DifferenceOf(before, now);
+  const ColumnDifference whole = DifferenceOf(before, now);
   std::string text =
       "#### 1. High-level Summary\n"
       "| Metric | Baseline | New | Diff | Status |\n"
@@ -97,7 +97,7 @@ std::string TwoColumns(std::span<const PerfDump> dumps) {
       "| :--- | :--- | :--- | :--- | :--- | :--- |\n";
   for (const std::string& name : StageNames(dumps)) {
     const PerfStage first = StageOf(dumps[0], name), second = StageOf(dumps[1], name);
-    const Difference part = DifferenceOf(first.milliseconds, second.milliseconds);
+    const ColumnDifference part = DifferenceOf(first.milliseconds, second.milliseconds);
     text += fmt::format("| {} | {:.2f} | {:.2f} | {:+.2f} | {:+.1f}% | {} |\n", WithSteps(first, second),
                         first.milliseconds, second.milliseconds, part.milliseconds, part.percent,
                         StageSymbol(SpeedOfStage(first.milliseconds, second.milliseconds)));
@@ -142,7 +142,7 @@ nlohmann::json StagesJson(std::span<const PerfDump> dumps, const PerfDump& dump)
   nlohmann::json rows = nlohmann::json::array();
   for (const std::string& name : StageNames(dumps)) {
     const PerfStage first = StageOf(dumps[0], name), second = StageOf(dump, name);
-    const Difference part = DifferenceOf(first.milliseconds, second.milliseconds);
+    const ColumnDifference part = DifferenceOf(first.milliseconds, second.milliseconds);
     nlohmann::json row = {{"name", name},
                           {"baseline_ms", first.milliseconds},
                           {"new_ms", second.milliseconds},
@@ -167,7 +167,7 @@ nlohmann::json RunJson(const PerfDump& dump) {
 
 }  // namespace
 
-Difference DifferenceOf(double baseline, double now) noexcept {
+ColumnDifference DifferenceOf(double baseline, double now) noexcept {
   const double milliseconds = now - baseline;
   return {milliseconds, baseline == 0 ? 0 : milliseconds / baseline * 100};
 }

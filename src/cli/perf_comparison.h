@@ -10,11 +10,11 @@
 
 namespace tessera {
 
-struct Difference {
+struct ColumnDifference {
   double milliseconds = 0;
   double percent = 0;  // 0 for a baseline of 0
 };
-Difference DifferenceOf(double baseline, double now) noexcept;
+ColumnDifference DifferenceOf(double baseline, double now) noexcept;
 
 enum class Speed { kFaster, kSimilar, kSlower };
 // Of a whole run: by more than 2 %.

@@ -101,7 +101,12 @@ NamedFilm NamedFilmOf(const GenerateRequest& request) {
 
 }  // namespace
 
-OutputKind OutputKindOf(const GenerateRequest& request, int64_t frames) {
+OutputKind OutputKindOf(const GenerateRequest& request, Makes makes, int64_t frames) {
+  if (makes == Makes::kPictures) {
+    if (request.frames_as.empty()) return OutputKind::kPicture;
+    throw Error(ErrorKind::kUsage, fmt::format("--frames-as {}: this model makes single pictures, not films",
+                                               Printable(request.frames_as)));
+  }
   const std::string extension = fs::path(request.output_file_name).extension().string();
   const bool asked = !request.frames_as.empty() || FilmWord(Lower(request.output_format)) ||
                      (!extension.empty() && FilmWord(Lower(extension.substr(1))));

@@ -22,8 +22,10 @@ struct OutputFile {
   std::optional<FilmFormat> film = std::nullopt;
 };
 
-// A film for more than one frame, and where a film's extension, format or --frames-as is asked for.
-OutputKind OutputKindOf(const GenerateRequest& request, int64_t frames);
+// A film for more than one frame; of a model that makes films also where a film's extension, format or --frames-as is
+// asked for. Throws Error{kUsage} for --frames-as with a model that makes pictures.
+enum class Makes { kPictures, kFilms };
+OutputKind OutputKindOf(const GenerateRequest& request, Makes makes, int64_t frames);
 
 // Where each picture of the run goes and in which format. Throws Error{kUsage} for an extension that is no picture
 // format or that contradicts --output-format.

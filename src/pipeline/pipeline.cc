@@ -262,7 +262,9 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
 }
 
 GenerateResult Generate(RunState& run) {
-  const std::vector<OutputFile> files = OutputFiles(run.request, OutputKindOf(run.request, run.job.frames));
+  const std::vector<OutputFile> files = OutputFiles(
+      run.request,
+      OutputKindOf(run.request, run.family->Defaults().frames > 1 ? Makes::kFilms : Makes::kPictures, run.job.frames));
   CheckMemory(run, PlanResources(run));
   TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request);

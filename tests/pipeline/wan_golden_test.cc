@@ -48,6 +48,9 @@ class WanGolden : public ::testing::TestWithParam<WanJob> {
                                      "--output-file-name", "film",
                                      "--frames-as",        "png",
                                      "--save-latents",     folder / "latents.safetensors"};
+    for (const char* flag : {"--dit-precision", "--vae-precision", "--text-encoder-precisions"}) {
+      line.insert(line.end(), {flag, "fp32"});
+    }
     const auto add = [&](const char* flag, const char* key) {
       if (job.contains(key)) line.insert(line.end(), {flag, job[key].dump()});
     };

@@ -222,6 +222,7 @@ class VmobaPlanner final : public BlockPlanner {
 
   void BeginRequest(const DenoisingOutline&) override {
     step_ = problem_.step;
+    Install(kKinds);
     size_t rows = 0, entries = 0, chunks = 0;
     for (const auto& partition : partitions_) {
       if (partition == nullptr) continue;
@@ -359,9 +360,9 @@ class VmobaPlanner final : public BlockPlanner {
   }
 
   // Positions and blocks of `kind` become those of the plan; those before go back to their partition.
-  void Install(Kind kind) noexcept {
+  void Install(int kind) noexcept {
     if (installed_ == kind) return;
-    for (const int swapped : {installed_, static_cast<int>(kind)}) {
+    for (const int swapped : {installed_, kind}) {
       if (swapped == kKinds) continue;
       Partition& partition = *partitions_[static_cast<size_t>(swapped)];
       std::swap(plan_.q, partition.q);
