@@ -43,8 +43,8 @@ struct PictureEncoding {
 // rows or columns, in a JPEG more than 64 KiB of text.
 std::vector<uint8_t> EncodePicture(const Picture& picture, const PictureEncoding& encoding);
 
-// Resampling as PIL's resize on RGB bytes, byte for byte: columns first, then rows, 22-bit fixed point. (Pillow 13
-// takes rows first where that is cheaper, which changes the rounding; every earlier version does as here.)
+// Resampling as PIL's resize on RGB bytes, byte for byte, in 22-bit fixed point. As Pillow 13 does it: columns first, but
+// rows first where the height shrinks by more than twice what the width does (earlier versions: always columns first).
 enum class Resample { kLanczos, kBicubic, kBilinear };
 Picture Resize(const Picture& picture, int64_t height, int64_t width, Resample filter);
 // The part that begins at (top, left); it must lie inside the picture.

@@ -148,14 +148,20 @@ Picture ResizeRows(const Picture& in, int64_t height, const Kernel& kernel) {
   return out;
 }
 
+// The order decides where bytes are rounded in between.
+bool TakesRowsFirst(const Picture& picture, int64_t height, int64_t width) {
+  return height < picture.height && picture.height - height > 2 * (picture.width - width);
+}
+
 }  // namespace
 
 Picture Resize(const Picture& picture, int64_t height, int64_t width, Resample filter) {
   TESSERA_CHECK(height > 0 && width > 0 && picture.height > 0 && picture.width > 0);
   const Kernel kernel = KernelOf(filter);
   if (width == picture.width) return height == picture.height ? picture : ResizeRows(picture, height, kernel);
-  const Picture narrow = ResizeColumns(picture, width, kernel);
-  return height == picture.height ? narrow : ResizeRows(narrow, height, kernel);
+  if (height == picture.height) return ResizeColumns(picture, width, kernel);
+  if (TakesRowsFirst(picture, height, width)) return ResizeColumns(ResizeRows(picture, height, kernel), width, kernel);
+  return ResizeRows(ResizeColumns(picture, width, kernel), height, kernel);
 }
 
 }  // namespace tessera
