@@ -18,7 +18,7 @@ namespace tessera {
 namespace {
 
 constexpr int kCases = 2000;
-constexpr int kServedCases = 150;  // of them solved in doubles for every planner
+constexpr int kServedCases = 100;  // of them solved in doubles for every planner
 constexpr int kParts = 10;
 
 // A plan's decision and result; a second run with another number of threads must agree to the byte.
