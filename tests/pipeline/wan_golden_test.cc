@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
 
+#include "media/film.h"
 #include "media/picture.h"
 #include "support/command.h"
 #include "weights/safetensors.h"
@@ -112,6 +114,76 @@ INSTANTIATE_TEST_SUITE_P(Jobs, WanGolden,
                                            WanJob{"wan22_ti2v_tiny", "still"}, WanJob{"wan22_i2v_tiny", "image"},
                                            WanJob{"wan22_i2v_tiny", "last"}, WanJob{"wan22_i2v_tiny", "unicode"}),
                          [](const auto& suite) { return suite.param.folder + "_" + suite.param.name; });
+
+std::vector<std::string> SmallFilm(const TemporaryFolder& folder, const std::string& name) {
+  return {TESSERA_BINARY,
+          "generate",
+          "--model-path",
+          TESSERA_SOURCE_FOLDER "/tests/golden/pipelines/wan21_t2v_tiny",
+          "--prompt",
+          "a red fox",
+          "--num-frames",
+          "5",
+          "--height",
+          "48",
+          "--width",
+          "64",
+          "--num-inference-steps",
+          "2",
+          "--output-path",
+          folder.path(),
+          "--output-file-name",
+          name};
+}
+
+TEST(WanFilms, AreWrittenInTheFormatOfTheName) {
+  for (const char* name : {"fox.mp4", "fox.webm", "fox.gif", "fox.webp"}) {
+    const TemporaryFolder folder;
+    const CommandResult result = RunCommand(SmallFilm(folder, name));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto text = ReadFilmText(folder / name);
+    ASSERT_TRUE(text.contains("parameters")) << name;
+    EXPECT_NE(text.at("parameters").find("a red fox"), std::string::npos) << name;
+  }
+}
+
+TEST(WanFilms, SeedsGiveTheSameBytes) {
+  const auto film = [](const std::string& threads) {
+    const TemporaryFolder folder;
+    auto line = SmallFilm(folder, "fox.mp4");
+    line.insert(line.end(), {"--threads", threads});
+    EXPECT_EQ(RunCommand(line).exit_code, 0);
+    std::ifstream file(folder / "fox.mp4", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  EXPECT_EQ(film("1"), film("2"));
+}
+
+TEST(WanFilms, AreNoPictures) {
+  const TemporaryFolder folder;
+  const CommandResult png = RunCommand(SmallFilm(folder, "fox.png"));
+  EXPECT_NE(png.exit_code, 0);
+  EXPECT_NE(png.err.find("a film cannot be written as png; mp4, webm, webp and gif work"), std::string::npos)
+      << png.err;
+  auto line = SmallFilm(folder, "fox.mp4");
+  line.insert(line.end(), {"--image-path", "nowhere.png"});
+  const CommandResult picture = RunCommand(line);
+  EXPECT_NE(picture.err.find("makes films from prompts alone"), std::string::npos) << picture.err;
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(WanFilms, PicturesAreNoFilms) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> line = {TESSERA_BINARY, "generate", "--prompt",      "two orange hearts",
+                                         "--frames-as",  "png",      "--output-path", folder.path()};
+  const CommandResult result = RunCommand(line);
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_NE(result.err.find("this model makes single pictures"), std::string::npos) << result.err;
+  auto frames = line;
+  frames[4] = "--num-frames";
+  frames[5] = "9";
+  EXPECT_NE(RunCommand(frames).err.find("--num-frames 9: this model makes single pictures"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace tessera::testing
