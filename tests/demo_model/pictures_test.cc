@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "demo_model/scene.h"
+#include "demo_model/held_prompts.h"
 #include "demo_model/scorer.h"
 #include "media/picture.h"
 #include "support/command.h"
@@ -73,16 +73,7 @@ TEST(DemoPictures, AreThoseOfDiffusers) {
 
 // With the original in float32 94.8 % of these pictures satisfy their caption; what a precision may cost is 4 pictures.
 TEST(DemoPictures, ObeyTheirCaptions) {
-  std::ifstream file(kGolden + "demo_prompts.jsonl");
-  std::vector<ScoredScene> scored;
-  for (std::string line; std::getline(file, line);) {
-    const Json job = Json::parse(line);
-    const TemporaryFolder folder;
-    const testing::CommandResult run = testing::RunCommand(Generate(folder, job["prompt"], job["seed"]));
-    ASSERT_EQ(run.exit_code, 0) << run.err;
-    const Scene scene = *ParseCaption(job["prompt"]);
-    scored.push_back({scene, ScorePicture(ReadPicture(folder.path() / "picture.png"), scene)});
-  }
+  const std::vector<ScoredScene> scored = DrawAndScore(HeldPrompts(), {});
   ASSERT_EQ(scored.size(), 96u);
   std::fputs(ScoreTable(scored).c_str(), stdout);
   EXPECT_GE(Percent(scored, [](const Score& score) { return score.satisfied(); }), 90.0);
