@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/attention_plugins.h"
+#include "cli/backend_options.h"
 #include "cli/bench_attention.h"
 #include "cli/bench_layers.h"
 #include "cli/bench_machine.h"
@@ -28,6 +29,9 @@ constexpr Flag kAttentionFlags[] = {
      "", "LINE"},
     {"backend", FlagKind::kStrings, "backends to measure; all: every one, refused ones with their reasons",
      "fa,torch_sdpa", "", "", "NAME[,NAME]", "backends"},
+    {"attention-backend-config", FlagKind::kString,
+     "options: key=value,..., JSON or a file; each backend takes those it knows, NAME.key is for one", "", "", "",
+     "CONFIG"},
     {"plot", FlagKind::kString, "draw the times as bars into a picture", "", "", "", "FILE.png"},
     kAttentionPluginFlag,
 };
@@ -65,6 +69,9 @@ int RunAttention(const FlagValues& values) {
   options.runs = static_cast<int>(values.Int("runs"));
   options.format = FormatOf(values);
   options.plot = values.String("plot");
+  if (values.Has("attention-backend-config")) {
+    options.options = ParseBackendOptions(values.String("attention-backend-config"));
+  }
   const auto registry = RegistryOf(values);
   options.registry = registry.get();
   return BenchAttention(options);

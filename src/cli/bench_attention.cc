@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "attention/request_options.h"
 #include "attention/rules.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -31,6 +32,7 @@ struct Job {
   AttentionProblem problem;
   const AttentionBackend* backend;
   std::vector<std::string> refused;  // reasons; such a job does not run
+  Options options = {};              // that this backend knows
 };
 
 // Median times of one Run in the middle of a request.
@@ -102,7 +104,7 @@ Json Refused(const Job& job) {
 Json Describe(const Job& job, const Device& device, const Peaks& peaks, const BenchAttentionOptions& options) {
   const BenchOperands operands = MakeBenchOperands(job.problem);
   const double begin = Now();
-  const auto plan = MakePlan(*job.backend, job.problem, device, options.options);
+  const auto plan = MakePlan(*job.backend, job.problem, device, job.options);
   const double making = Now() - begin;
   const Times times = Measure(*plan, job.problem, operands.io, options.runs);
   if (!plan->failure().empty()) {
@@ -137,12 +139,12 @@ Job MakeJob(const std::string& line, const AttentionBackend& backend, const Devi
   return job;
 }
 
-// A backend that lacks one of the options is refused as well.
+// A backend that cannot do what the options ask is refused as well.
 Job MakeJobOfAll(const std::string& line, const AttentionBackend& backend, const Device& device,
                  const Options& options) {
   Job job = MakeJob(line, backend, device);
+  job.options = options;
   try {
-    ResolveOptions(backend, options);
     if (job.refused.empty()) MakePlan(backend, job.problem, device, options);
   } catch (const Error& error) {
     job.refused.emplace_back(error.what());
@@ -157,21 +159,37 @@ Job MakeNamedJob(const std::string& line, const AttentionBackend& backend, const
     throw Error(ErrorKind::kUnsupported, fmt::format("attention backend '{}' cannot serve '{}': {}", backend.name,
                                                      Print(job.problem), Join(job.refused, "; ")));
   }
-  ResolveOptions(backend, options);
+  job.options = options;
   return job;
+}
+
+// All backends that are measured, with the options that they share out.
+AttentionRequest RequestOf(const BenchAttentionOptions& options, const AttentionRegistry& registry) {
+  AttentionRequest request{{}, ChoiceSource::kCommandLine, Fidelity::kSparse, options.options};
+  for (const std::string& name : options.backends) {
+    if (Lower(name) != "all") {
+      request.names.push_back(name);
+      continue;
+    }
+    for (const AttentionBackend* backend : registry.backends()) request.names.emplace_back(backend->name);
+  }
+  return request;
 }
 
 std::vector<Job> JobsOf(const BenchAttentionOptions& options, const Device& device) {
   const AttentionRegistry& registry = options.registry ? *options.registry : AttentionRegistry::BuiltIn();
+  const AttentionRequest request = RequestOf(options, registry);
+  CheckOptions(request.options, request.names, registry, "--attention-backend-config");
   std::vector<Job> jobs;
   for (const std::string& line : options.problems) {
     for (const std::string& name : options.backends) {
       if (Lower(name) == "all") {
         for (const AttentionBackend* backend : registry.backends()) {
-          jobs.push_back(MakeJobOfAll(line, *backend, device, options.options));
+          jobs.push_back(MakeJobOfAll(line, *backend, device, OptionsFor(*backend, request, registry)));
         }
       } else {
-        jobs.push_back(MakeNamedJob(line, registry.Find(name), device, options.options));
+        const AttentionBackend& backend = registry.Find(name);
+        jobs.push_back(MakeNamedJob(line, backend, device, OptionsFor(backend, request, registry)));
       }
     }
   }

@@ -13,7 +13,7 @@ struct BenchAttentionOptions {
   std::vector<std::string> problems;            // lines of ParseAttentionProblem
   std::vector<std::string> backends;            // names or aliases; "all" is every one that can serve
   const AttentionRegistry* registry = nullptr;  // that has them; null: what is built in
-  Options options;                              // of the backends; keys that one of them lacks are an error
+  Options options;                              // every backend takes those it knows; one that none knows is an error
   int runs = 5;                                 // timed, after one warm-up; the median counts
   BenchFormat format = BenchFormat::kText;
   std::string plot{};  // a PNG with a bar per measurement; "": none
