@@ -354,6 +354,20 @@ std::vector<AttentionRecord> AttentionContext::Records() const {
   return records;
 }
 
+std::vector<AttentionFinding> AttentionContext::Findings() const {
+  std::vector<AttentionFinding> findings;
+  std::vector<const Planned*> asked;
+  for (const auto& entry : entries_) {
+    for (const auto& use : entry->uses) {
+      if (std::find(asked.begin(), asked.end(), use->planned) != asked.end()) continue;
+      asked.push_back(use->planned);
+      std::string json = use->planned->plan->Findings();
+      if (!json.empty()) findings.push_back({entry->site, entry->problem, std::move(json)});
+    }
+  }
+  return findings;
+}
+
 size_t AttentionContext::WorkspaceBytes(const std::vector<SiteProblem>& sites) const {
   size_t bytes = 0;
   for (const SiteProblem& wanted : sites) {

@@ -34,6 +34,13 @@ struct AttentionRecord {
   CheckRecord check = {};
 };
 
+// What a plan that searches has learnt over the picture or film in work.
+struct AttentionFinding {
+  AttentionSite site;  // the first that uses the plan
+  AttentionProblem problem;
+  std::string json;  // AttentionPlan::Findings
+};
+
 // The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
 // A problem's `step` and `layer` do not tell sites apart: the site has its layer, and one plan serves all steps.
 class AttentionContext {
@@ -66,6 +73,7 @@ class AttentionContext {
   void CheckRuns();
 
   std::vector<AttentionRecord> Records() const;
+  std::vector<AttentionFinding> Findings() const;                      // of the plans in use that have any
   size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of these prepared sites
   const Device& device() const noexcept { return device_; }
 

@@ -22,7 +22,7 @@ using nlohmann::json;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kMostBytes = size_t{64} << 20;
 
-double Rounded(double value) { return *ParseFloat(fmt::format("{:.6f}", value)); }
+double Rounded(double value) { return *ParseFloat(fmt::format("{:.9g}", value)); }
 
 json TableOf(const WindowLosses& losses, const std::vector<double>& table) {
   json tables = json::object();

@@ -25,7 +25,8 @@ struct WindowLosses {
 // Reserves for the losses and sets all to NaN.
 WindowLosses EmptyLosses(std::vector<TileWindow> candidates, int steps, int layers, int heads);
 
-// {"L2_loss": {"[3, 1, 10]": [steps][layers][heads], ...}, "L1_loss": {...}}, rounded to 6 decimals, null for NaN.
+// {"L2_loss": {"[3, 1, 10]": [steps][layers][heads], ...}, "L1_loss": {...}}, 9 digits, as the
+// losses of quiet heads lie far below 1e-6; null for NaN.
 nlohmann::json ToJson(const WindowLosses& losses);
 
 // Reads what ToJson writes; "L1_loss" may be missing, the order of the candidates is the one of the keys. Throws

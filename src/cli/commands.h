@@ -15,6 +15,7 @@ int ExplainCommand(Arguments arguments);
 int BenchCommand(Arguments arguments);
 int PerfCompareCommand(Arguments arguments);
 int AttendCommand(Arguments arguments);
+int AttentionSearchCommand(Arguments arguments);
 int CompareCommand(Arguments arguments);
 int MakeRandomModelCommand(Arguments arguments);
 

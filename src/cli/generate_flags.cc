@@ -136,6 +136,22 @@ constexpr Flag kCompareFlags[] = {
      kMostSeed},
 };
 
+constexpr Flag kSearchFlags[] = {
+    {"output", FlagKind::kString, "the strategy to write: a window for every step, layer and head", "", "", "",
+     "FILE.json"},
+    {"tile-size", FlagKind::kInts, "tokens of a tile along t, h, w", "6,8,8", "", "", "T,H,W", "", 1, 65536},
+    {"candidates", FlagKind::kInts, "windows to try: tiles along t, h, w of each", "", "chosen for the grid", "",
+     "3,1,10,1,5,7", "", 1, 2147483647},
+    {"skip-steps", FlagKind::kInt, "first steps that stay dense", "", "12, at most a quarter of the steps", "", "", "",
+     0, 1e6},
+    {"passes", FlagKind::kChoice, "passes of a guided job whose losses count", "all", "", "all|conditional"},
+    {"save-losses", FlagKind::kString, "keep the losses, as sta_mode=STA_tuning reads them", "", "they are dropped", "",
+     "FOLDER"},
+};
+
+constexpr FlagGroup kSearchGroups[] = {
+    {"The search", kSearchFlags}, {"The pictures", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}};
+
 constexpr FlagGroup kCompareGroups[] = {{"The comparison", kCompareFlags},
                                         {"The pictures", kJobFlags},
                                         {"Output", kOutputFlags},
@@ -366,6 +382,12 @@ const FlagTable& GenerateFlags() {
 const FlagTable& ExplainFlags() {
   static constexpr FlagTable table = {"tessera explain",
                                       "say which attention backend serves each site of a job, and why", kExplainGroups};
+  return table;
+}
+
+const FlagTable& AttentionSearchFlags() {
+  static constexpr FlagTable table = {
+      "tessera attention-search", "find the windows of sliding_tile_attn for a model and write them", kSearchGroups};
   return table;
 }
 

@@ -7,7 +7,8 @@ namespace tessera {
 
 const FlagTable& GenerateFlags();
 const FlagTable& ExplainFlags();
-const FlagTable& CompareFlags();  // those of generate, and which backends
+const FlagTable& AttentionSearchFlags();  // those of generate, and how to search
+const FlagTable& CompareFlags();          // those of generate, and which backends
 
 // Applies --threads, --isa and --log-level to the process.
 void ApplyEngineFlags(const FlagValues& values);

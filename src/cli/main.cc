@@ -29,6 +29,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"tokenize", "show the tokens of a text", TokenizeCommand},
     {"attend", "run an attention backend on given tensors and check it", AttendCommand},
     {"compare", "the same noise through several attention backends: tables, pictures, a report", CompareCommand},
+    {"attention-search", "find the windows of sliding_tile_attn for a model and write them", AttentionSearchCommand},
     {"bench", "measure this machine, attention and layers", BenchCommand},
     {"perf-compare", "compare performance dumps of generate", PerfCompareCommand},
     {"make-random-model", "write a model folder of real size with random weights", MakeRandomModelCommand},

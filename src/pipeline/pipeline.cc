@@ -1,6 +1,5 @@
 #include "pipeline/pipeline.h"
 
-#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -28,14 +27,21 @@ void RunStage(RunState& run, Stage& stage) {
   run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
 }
 
-void RunPictureStages(RunState& run, PictureState& picture) {
-  const std::array<std::unique_ptr<PictureStage>, 4> stages = {LatentPreparationStage(), TimestepPreparationStage(),
-                                                               DenoisingStage(), DecodingStage()};
-  for (const auto& stage : stages) {
-    const double begin = SecondsNow();
-    stage->Run(run, picture);
-    run.report.AddStage(std::string(stage->name()), SecondsNow() - begin);
+void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
+  const double begin = SecondsNow();
+  stage.Run(run, picture);
+  run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
+}
+
+void DenoisePicture(RunState& run, PictureState& picture) {
+  for (const auto& stage : {&LatentPreparationStage, &TimestepPreparationStage, &DenoisingStage}) {
+    RunPictureStage(run, picture, *stage());
   }
+}
+
+void RunPictureStages(RunState& run, PictureState& picture) {
+  DenoisePicture(run, picture);
+  RunPictureStage(run, picture, *DecodingStage());
 }
 
 // Everything but the prompt and numbers that every picture has, by flag name: what --from-image reads back.
@@ -280,6 +286,22 @@ GenerateResult Generate(RunState& run) {
     WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
   }
   return result;
+}
+
+void DenoiseAll(RunState& run, const std::function<void(const PictureState&)>& done) {
+  CheckMemory(run, PlanResources(run));
+  RunStage(run, *TextEncodingStage());
+  RunStage(run, *ImageVAEEncodingStage());
+  const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
+  const size_t total = run.request.prompts.size() * outputs;
+  for (size_t i = 0; i < total; ++i) {
+    PictureState picture;
+    picture.prompt = i / outputs;
+    picture.seed = run.request.seed + i % outputs;
+    run.pictures_left = total - i - 1;
+    DenoisePicture(run, picture);
+    done(picture);
+  }
 }
 
 std::vector<MadePicture> MakeInMemory(RunState& run, std::span<const uint64_t> seeds) {

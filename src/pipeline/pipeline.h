@@ -1,6 +1,7 @@
 // Runs a request from prompt to files.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,6 +24,10 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request);
 
 // Generates and writes every picture. Throws Error; files written before the error stay, none is half written.
 GenerateResult Generate(RunState& run);
+
+// Denoises every prompt (outermost) with every seed, decodes and writes nothing. `done` is called after each, while the
+// attention of `run` still knows it. Throws Error.
+void DenoiseAll(RunState& run, const std::function<void(const PictureState&)>& done);
 
 // One picture or film of a run, kept in memory.
 struct MadePicture {
