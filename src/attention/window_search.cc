@@ -129,7 +129,12 @@ void CheckSizes(std::span<const WindowLosses> prompts) {
   }
 }
 
-double TilesIn(const TileWindow& window) { return static_cast<double>(window[0]) * window[1] * window[2]; }
+// Tiles of a grid of `full` that a window shows.
+double TilesIn(const TileWindow& window, const TileWindow& full) {
+  double tiles = 1;
+  for (size_t axis = 0; axis < window.size(); ++axis) tiles *= std::min(window[axis], full[axis]);
+  return tiles;
+}
 
 // Of `tiles`, as much as `part` is of `whole`: odd, unless it is all of them.
 int32_t InProportion(int32_t part, int32_t whole, int32_t tiles) {
@@ -215,10 +220,10 @@ TunedWindows TuneWindows(std::span<const WindowLosses> prompts, std::span<const 
     if (entry.step >= skip_steps) {
       if (const auto best = BestCandidate(prompts, places, place)) entry.window = candidates[*best];
     }
-    tiles += TilesIn(entry.window);
+    tiles += TilesIn(entry.window, full);
     entries.push_back(entry);
   }
-  const double all = TilesIn(full) * static_cast<double>(entries.size());
+  const double all = TilesIn(full, full) * static_cast<double>(entries.size());
   return {WindowStrategy(std::move(entries)), 1 - tiles / all};
 }
 

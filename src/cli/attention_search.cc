@@ -20,7 +20,6 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/generate_flags.h"
-#include "pipeline/output_files.h"
 #include "pipeline/pipeline.h"
 
 namespace tessera {
@@ -155,6 +154,16 @@ TileWindow FullWindowOf(const RunState& run, const TileSize& tile) {
   return *full;
 }
 
+void RefuseFullCandidates(const SearchSettings& settings, const TileWindow& full) {
+  for (const TileWindow& window : settings.candidates) {
+    if (window[0] < full[0] || window[1] < full[1] || window[2] < full[2]) continue;
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--candidates: {} shows the whole grid of {} tiles and would win always; "
+                            "windows that are smaller along an axis would work",
+                            Print(window), Print(full)));
+  }
+}
+
 // Puts what `more` has measured into `all`, layer by layer; both are of one picture and pass.
 void Merge(const WindowLosses& more, WindowLosses& all) {
   if (all.candidates.empty()) {
@@ -199,12 +208,15 @@ std::vector<WindowLosses> LossesOf(const RunState& run, int passes) {
 
 void Write(const fs::path& path, std::string_view text) { WriteFileAtomically(path, std::as_bytes(std::span(text))); }
 
+fs::path LossFile(const fs::path& folder, size_t pass, size_t picture) {
+  return folder / (pass == 0 ? "pos" : "neg") / fmt::format("mask_search_{:04}.json", picture);
+}
+
 // As STA_tuning reads them: a folder per pass, a file per picture.
 void WriteLosses(const fs::path& folder, const std::vector<WindowLosses>& losses, int passes) {
   for (size_t i = 0; i < losses.size(); ++i) {
     const auto pass = i % static_cast<size_t>(passes);
-    const std::string file = fmt::format("mask_search_{:04}.json", i / static_cast<size_t>(passes));
-    Write(folder / (pass == 0 ? "pos" : "neg") / file, ToJson(losses[i]).dump() + "\n");
+    Write(LossFile(folder, pass, i / static_cast<size_t>(passes)), ToJson(losses[i]).dump() + "\n");
   }
 }
 
@@ -243,13 +255,14 @@ int AttentionSearchCommand(Arguments arguments) {
   auto run = PrepareRun(request);
   const int skip = SkippedSteps(settings, run->job.steps);
   const TileWindow full = FullWindowOf(*run, settings.tile);
+  RefuseFullCandidates(settings, full);
   if (!settings.skip_steps && skip > 0) {  // it depends on the steps of the job
     settings.skip_steps = skip;
     SearchWith(settings, request);
     run = PrepareRun(request);
   }
   { AtomicFile attempt(settings.output); }
-  if (!settings.losses.empty()) CheckOutputFolder(settings.losses);
+  if (!settings.losses.empty()) AtomicFile attempt(LossFile(settings.losses, 0, 0));
   const int passes = settings.takes_unconditional && run->guided() ? kPassesOfGuidance : 1;
   const std::vector<WindowLosses> losses = Search(*run, passes);
   const TunedWindows tuned = TuneWindows(losses, settings.candidates, full, skip);
