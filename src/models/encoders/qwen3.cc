@@ -12,6 +12,7 @@
 #include "layers/rotary.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
+#include "models/token_embedding.h"
 
 namespace tessera {
 namespace {
@@ -177,8 +178,7 @@ class Qwen3Encoder final : public TextEncoder {
  public:
   Qwen3Encoder(const Qwen3Config& sizes, WeightMap weights, const TextEncoderJob& job) : sizes_(sizes), job_(job) {
     weights.StripPrefix(FindPrefix(weights));
-    embedding_ = weights.Take("embed_tokens.weight", {sizes.vocabulary_size, sizes.hidden_size});
-    CheckEmbeddingType(weights.name());
+    embedding_ = TokenEmbedding(weights, "embed_tokens.weight", sizes.vocabulary_size, sizes.hidden_size);
     const int last = job.taps.back();
     for (int i = 0; i < last; ++i) layers_.emplace_back(weights, LayerPrefix(i), sizes);
     if (last == sizes.layers) final_norm_ = RmsNormLayer(weights, "norm", sizes.hidden_size, sizes.eps);
@@ -193,7 +193,7 @@ class Qwen3Encoder final : public TextEncoder {
     const Pass pass{ProblemFor(sizes_, tokens, job_.compute), rotary, static_cast<int32_t>(prompt.valid), context};
     Workspace::Scope scope(context.workspace);
     Tensor residual = context.workspace.Take({tokens, sizes_.hidden_size}, DType::kF32);
-    Embed(prompt.input_ids, residual);
+    embedding_.Gather(prompt.input_ids, residual);
     int64_t column = 0;
     for (int done = 0;; ++done) {
       if (std::ranges::find(job_.taps, done) != job_.taps.end()) StoreTap(done, residual, column++, context, states);
@@ -211,14 +211,6 @@ class Qwen3Encoder final : public TextEncoder {
     ForwardContext& context;
   };
 
-  void CheckEmbeddingType(const std::string& component) const {
-    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      if (embedding_.dtype() == dtype) return;
-    }
-    throw Error(ErrorKind::kUnsupported, fmt::format("{}: embed_tokens.weight is {}; supported: f32, bf16, f16",
-                                                     component, Name(embedding_.dtype())));
-  }
-
   void IgnoreUnused(WeightMap& weights, int last) const {
     for (int64_t i = 0; i < sizes_.layers; ++i) {
       if (i < last) {
@@ -230,19 +222,6 @@ class Qwen3Encoder final : public TextEncoder {
     if (last < sizes_.layers) IgnoreIfThere(weights, "norm.weight");
     IgnoreIfThere(weights, "rotary_emb.inv_freq");
     for (const std::string_view head : kHeads) IgnoreIfThere(weights, head);
-  }
-
-  void Embed(const std::vector<int32_t>& ids, Tensor& residual) const {
-    for (size_t row = 0; row < ids.size(); ++row) {
-      if (ids[row] < 0 || ids[row] >= sizes_.vocabulary_size) {
-        throw Error(ErrorKind::kFormat, fmt::format("token id {} lies outside the text encoder's vocabulary of {}; "
-                                                    "tokenizer and text encoder belong to different models",
-                                                    ids[row], sizes_.vocabulary_size));
-      }
-      const Tensor from = embedding_.Narrow(0, ids[row], 1);
-      Tensor to = residual.Narrow(0, static_cast<int64_t>(row), 1);
-      ConvertElements(from.raw(), from.dtype(), to.mutable_raw(), DType::kF32, sizes_.hidden_size);
-    }
   }
 
   // After the last layer of the model the final norm belongs to the hidden state.
@@ -305,7 +284,7 @@ class Qwen3Encoder final : public TextEncoder {
 
   Qwen3Config sizes_;
   TextEncoderJob job_;
-  Tensor embedding_;  // [vocabulary, hidden] as it lies in the file
+  TokenEmbedding embedding_;
   std::vector<Layer> layers_;
   RmsNormLayer final_norm_;
 };

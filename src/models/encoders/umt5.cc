@@ -12,6 +12,7 @@
 #include "layers/norm.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
+#include "models/token_embedding.h"
 
 namespace tessera {
 namespace {
@@ -113,10 +114,9 @@ class Umt5Encoder final : public TextEncoder {
  public:
   Umt5Encoder(const Umt5Config& sizes, WeightMap weights, const TextEncoderJob& job) : sizes_(sizes), job_(job) {
     const bool is_shared = weights.Contains("shared.weight");
-    embedding_ = weights.Take(is_shared ? "shared.weight" : "encoder.embed_tokens.weight",
-                              {sizes.vocabulary_size, sizes.d_model});
+    embedding_ = TokenEmbedding(weights, is_shared ? "shared.weight" : "encoder.embed_tokens.weight",
+                                sizes.vocabulary_size, sizes.d_model);
     if (is_shared && weights.Contains("encoder.embed_tokens.weight")) weights.Ignore("encoder.embed_tokens.weight");
-    CheckEmbeddingType(weights.name());
     for (int64_t i = 0; i < sizes.layers; ++i) layers_.emplace_back(weights, LayerPrefix(i), sizes);
     final_norm_ = RmsNormLayer(weights, "encoder.final_layer_norm", sizes.d_model, sizes.eps);
     weights.Finish();
@@ -128,7 +128,7 @@ class Umt5Encoder final : public TextEncoder {
     Tensor states = Tensor::Empty({tokens, sizes_.d_model}, job_.compute);
     Workspace::Scope scope(context.workspace);
     Tensor residual = context.workspace.Take({tokens, sizes_.d_model}, DType::kF32);
-    Embed(prompt.input_ids, residual);
+    embedding_.Gather(prompt.input_ids, residual);
     for (int i = 0; i < static_cast<int>(sizes_.layers); ++i) {
       const Layer& layer = layers_[static_cast<size_t>(i)];
       AddAttention(layer, i, pass, residual);
@@ -144,27 +144,6 @@ class Umt5Encoder final : public TextEncoder {
     int32_t valid;
     ForwardContext& context;
   };
-
-  void CheckEmbeddingType(const std::string& component) const {
-    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      if (embedding_.dtype() == dtype) return;
-    }
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("{}: the embedding is {}; supported: f32, bf16, f16", component, Name(embedding_.dtype())));
-  }
-
-  void Embed(const std::vector<int32_t>& ids, Tensor& residual) const {
-    for (size_t row = 0; row < ids.size(); ++row) {
-      if (ids[row] < 0 || ids[row] >= sizes_.vocabulary_size) {
-        throw Error(ErrorKind::kFormat, fmt::format("token id {} lies outside the text encoder's vocabulary of {}; "
-                                                    "tokenizer and text encoder belong to different models",
-                                                    ids[row], sizes_.vocabulary_size));
-      }
-      const Tensor from = embedding_.Narrow(0, ids[row], 1);
-      Tensor to = residual.Narrow(0, static_cast<int64_t>(row), 1);
-      ConvertElements(from.raw(), from.dtype(), to.mutable_raw(), DType::kF32, sizes_.d_model);
-    }
-  }
 
   // The bias depends on key minus query only: [heads, 2 * tokens - 1] instead of a matrix per head.
   AttentionBias PositionBias(const Layer& layer, int64_t tokens, Workspace& workspace) const noexcept {
@@ -211,7 +190,7 @@ class Umt5Encoder final : public TextEncoder {
 
   Umt5Config sizes_;
   TextEncoderJob job_;
-  Tensor embedding_;  // [vocabulary, d_model] as it lies in the file
+  TokenEmbedding embedding_;
   std::vector<Layer> layers_;
   RmsNormLayer final_norm_;
 };
