@@ -102,7 +102,7 @@ constexpr Flag kEngineFlags[] = {
     {"dit-cpu-offload", FlagKind::kBool, "False keeps the transformer loaded after its stage", "", "True"},
     {"dit-layerwise-offload", FlagKind::kBool, "weights are mapped: layers are always read on demand on a CPU"},
     {"text-encoder-cpu-offload", FlagKind::kBool, "False keeps the text encoder loaded after its stage", "", "True"},
-    {"image-encoder-cpu-offload", FlagKind::kBool, "False keeps the image encoder loaded after its stage", "", "True"},
+    {"image-encoder-cpu-offload", FlagKind::kBool, "accepted: an image encoder is read once, then released"},
     {"vae-cpu-offload", FlagKind::kBool, "False keeps the autoencoder loaded after its stage", "", "True"},
     {"num-gpus", FlagKind::kInt, "devices", "1", "", "", "", "", 1, 1024},
     {"ulysses-degree", FlagKind::kInt, "devices that share the heads of attention", "1", "", "", "", "", 1, 1024},
@@ -193,8 +193,7 @@ void NoteFlagsWithoutEffect(const FlagValues& values) {
   NoteNoEffect(values, "dit-layerwise-offload", "on a CPU weights are mapped and read layer by layer anyway");
   if (values.Bool("enable-torch-compile"))
     NoteNoEffect(values, "enable-torch-compile", "the kernels are compiled already");
-  NoteNoEffect(values, "image-encoder-cpu-offload", "this model has no image encoder besides the autoencoder");
-  NoteNoEffect(values, "image-encoder-precision", "this model has no image encoder besides the autoencoder");
+  NoteNoEffect(values, "image-encoder-cpu-offload", "an image encoder reads its pictures once, before the first step");
   if (!values.Bool("warmup") && values.GivenBy("warmup-steps") != FlagSource::kDefault) {
     NoteNoEffect(values, "warmup-steps", "there is no --warmup");
   }
@@ -284,6 +283,9 @@ void ReadEngine(const FlagValues& values, GenerateRequest& request) {
   request.attention_fidelity = ParseFidelity(values.String("attention-fidelity"), "--attention-fidelity");
   request.precisions.dit = PrecisionOf(values.String("dit-precision"));
   request.precisions.vae = PrecisionOf(values.String("vae-precision"));
+  if (values.Has("image-encoder-precision")) {
+    request.precisions.image_encoder = PrecisionOf(values.String("image-encoder-precision"));
+  }
   if (values.Has("text-encoder-precisions")) {
     const auto& precisions = values.Strings("text-encoder-precisions");
     if (precisions.size() > 1) {
@@ -352,6 +354,8 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("vae-precision")) request.precisions.vae = PrecisionSetting(text, "vae-precision");
   if (open("text-encoder-precisions"))
     request.precisions.text_encoder = PrecisionSetting(text, "text-encoder-precisions");
+  if (open("image-encoder-precision"))
+    request.precisions.image_encoder = PrecisionSetting(text, "image-encoder-precision");
   if (open("vae-tiling")) request.vae_tiling = Setting(text, "vae-tiling") == "true" ? Tiling::kOn : Tiling::kOff;
   if (open("vae-tile-size")) request.vae_tile_size = WholeSetting(text, "vae-tile-size");
 }

@@ -10,6 +10,11 @@
 
 namespace tessera {
 
+struct PictureSize {
+  int64_t height = 0, width = 0;  // pixels
+  bool operator==(const PictureSize&) const = default;
+};
+
 struct Picture {
   int64_t height = 0, width = 0;
   std::vector<uint8_t> rgb;  // [height, width, 3]

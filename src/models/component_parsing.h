@@ -12,18 +12,19 @@
 
 namespace tessera {
 
-// The specification of a component by the architecture that `find` has for its class. Throws Error{kFormat}.
-template <class Find>
-auto ParseComponent(const ModelFolder& folder, const std::string& name, Find find) {
+// The specification of a component by the architecture that `find` has for its class, from its config.json and what
+// else the architecture reads. Throws Error{kFormat}.
+template <class Find, class... Further>
+auto ParseComponent(const ModelFolder& folder, const std::string& name, Find find, const Further&... further) {
   const auto entry = folder.component(name);
-  if (!entry) {
+  if (!entry || entry->class_name.empty()) {
     throw Error(ErrorKind::kFormat,
                 fmt::format("model '{}': model_index.json names no {}", Printable(folder.name()), name));
   }
   const auto& architecture = find(entry->class_name);
   const Config config = folder.ComponentConfig(name);
   const std::string own = config.String("_class_name", entry->class_name);
-  if (own == entry->class_name) return architecture.parse(config);
+  if (own == entry->class_name) return architecture.parse(config, further...);
   throw Error(ErrorKind::kFormat, fmt::format("{}: class '{}' contradicts model_index.json, which says {}",
                                               config.file(), Printable(own), entry->class_name));
 }

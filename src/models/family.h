@@ -1,6 +1,7 @@
 // A model family: how a pipeline class of model_index.json turns a request into latents and back. One file in
 // models/families/ and one line there.
 #pragma once
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,15 +13,11 @@
 #include "models/autoencoder.h"
 #include "models/forward_context.h"
 #include "models/text_encoder.h"
+#include "models/vision_encoder.h"
 #include "schedulers/scheduler.h"
 #include "weights/model_folder.h"
 
 namespace tessera {
-
-struct PictureSize {
-  int64_t height = 0, width = 0;  // pixels
-  bool operator==(const PictureSize&) const = default;
-};
 
 // What a request gets when it does not say.
 struct GenerationDefaults {
@@ -61,6 +58,7 @@ struct Conditioning {
   PromptEmbeds prompt;
   PromptEmbeds negative_prompt;    // rows undefined without guidance
   std::vector<Tensor> references;  // as PackReference gives them
+  Tensor image_embeds;             // [references * tokens, width] f32 of the vision encoder; undefined without one
 };
 
 // The denoiser with one picture's conditioning.
@@ -99,11 +97,14 @@ class ModelFamily {
   virtual int64_t RoundFrames(int64_t asked) const;
   // How many reference pictures a job must have.
   virtual size_t FewestReferences() const { return 0; }
+  virtual size_t MostReferences() const { return std::numeric_limits<size_t>::max(); }
   virtual bool IsGuided(double guidance_scale) const = 0;  // whether a negative prompt is encoded and used
 
   virtual std::vector<TextTask> TextTasks(const std::string& prompt, int64_t max_sequence_length) const = 0;
   virtual const TextEncoderSpec& text_encoder() const = 0;
   virtual const AutoencoderSpec& autoencoder() const = 0;
+  // Reads every reference besides the autoencoder (component image_encoder); null in families without one.
+  virtual const VisionEncoderSpec* vision_encoder() const { return nullptr; }
 
   // What the denoiser reads of an encoded prompt: rows behind `valid` may be changed.
   virtual void FinishPrompt(PromptEmbeds& /*prompt*/) const {}

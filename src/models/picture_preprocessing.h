@@ -9,18 +9,14 @@
 
 namespace tessera {
 
-struct PictureSize {
-  int64_t height = 224, width = 224;
-};
-
 struct PicturePreprocessing {
   enum class Resizing { kNone, kShortestEdge /* to size.height, the other edge in proportion */, kExact };
   enum class Cropping { kNone, kCenter };
   Resizing resizing = Resizing::kShortestEdge;
-  PictureSize size;
+  PictureSize size{224, 224};
   Resample filter = Resample::kBicubic;
   Cropping cropping = Cropping::kCenter;
-  PictureSize crop;
+  PictureSize crop{224, 224};
   // value = (byte * factor - mean) / deviation, per channel; CLIP's constants.
   double factor = 1.0 / 255;
   std::array<double, 3> mean = {0.48145466, 0.4578275, 0.40821073};

@@ -27,6 +27,12 @@ void RunStage(RunState& run, Stage& stage) {
   run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
 }
 
+void RunEncodingStages(RunState& run) {
+  RunStage(run, *TextEncodingStage());
+  if (ReadsPictures(run)) RunStage(run, *ImageEncodingStage());
+  RunStage(run, *ImageVAEEncodingStage());
+}
+
 void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
   const double begin = SecondsNow();
   stage.Run(run, picture);
@@ -58,6 +64,9 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
     settings["num-frames"] = std::to_string(run.job.frames);
     settings["fps"] = fmt::format("{}", run.request.fps.value_or(run.family->Defaults().fps));
     settings["guidance-scale-2"] = fmt::format("{}", run.job.guidance_scale_2);
+  }
+  if (ReadsPictures(run)) {
+    settings["image-encoder-precision"] = std::string(Name(run.precisions.image_encoder));
   }
   if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
   if (!run.request.attention_options_text.empty()) {
@@ -162,6 +171,7 @@ void AppendLatents(const RunState& run, const PictureState& picture, size_t inde
   tensors.emplace_back(prefix + "sigmas", FromFloats(picture.scheduler->sigmas()));
   tensors.emplace_back(prefix + "timesteps", FromFloats(picture.scheduler->timesteps()));
   tensors.emplace_back(prefix + "prompt_embeds", run.prompts[picture.prompt].embeds.rows);
+  if (run.image_embeds.defined()) tensors.emplace_back(prefix + "image_embeds", run.image_embeds);
 }
 
 // One short run of the same job whose picture is dropped: code, weights and primitives are warm afterwards.
@@ -173,8 +183,7 @@ void WarmUp(const GenerateRequest& request) {
   warm.warmup_steps = 0;
   warm.save_latents.clear();
   const auto run = PrepareRun(warm);
-  RunStage(*run, *TextEncodingStage());
-  RunStage(*run, *ImageVAEEncodingStage());
+  RunEncodingStages(*run);
   PictureState picture;
   picture.seed = warm.seed;
   picture.take_frame = [](const Picture&) {};
@@ -275,8 +284,7 @@ GenerateResult Generate(RunState& run) {
   TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request);
   const double begin = SecondsNow();
-  RunStage(run, *TextEncodingStage());
-  RunStage(run, *ImageVAEEncodingStage());
+  RunEncodingStages(run);
   GenerateResult result;
   result.files = MakePictures(run, files);
   run.report.SetTotal(SecondsNow() - begin);
@@ -290,8 +298,7 @@ GenerateResult Generate(RunState& run) {
 
 void DenoiseAll(RunState& run, const std::function<void(const PictureState&)>& done) {
   CheckMemory(run, PlanResources(run));
-  RunStage(run, *TextEncodingStage());
-  RunStage(run, *ImageVAEEncodingStage());
+  RunEncodingStages(run);
   const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
   const size_t total = run.request.prompts.size() * outputs;
   for (size_t i = 0; i < total; ++i) {
@@ -306,8 +313,7 @@ void DenoiseAll(RunState& run, const std::function<void(const PictureState&)>& d
 
 std::vector<MadePicture> MakeInMemory(RunState& run, std::span<const uint64_t> seeds) {
   CheckMemory(run, PlanResources(run));
-  RunStage(run, *TextEncodingStage());
-  RunStage(run, *ImageVAEEncodingStage());
+  RunEncodingStages(run);
   std::vector<MadePicture> made;
   const size_t total = run.request.prompts.size() * seeds.size();
   for (size_t i = 0; i < total; ++i) {

@@ -15,7 +15,7 @@ namespace tessera {
 
 // Component precisions; absent: the checkpoint's type.
 struct Precisions {
-  std::optional<DType> dit, vae, text_encoder;
+  std::optional<DType> dit, vae, text_encoder, image_encoder;
 };
 
 // Whether a component's weights stay loaded after its stage (the `--*-cpu-offload False` flags).

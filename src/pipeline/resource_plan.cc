@@ -42,6 +42,16 @@ StageCost TextStage(const RunState& run) {
   return stage;
 }
 
+StageCost ImageStage(const RunState& run) {
+  const auto& spec = *run.family->vision_encoder();
+  const VisionEncoderJob job = ImageJob(run);
+  StageCost stage =
+      MakeStage("ImageEncodingStage", spec.CostOf(job), job.compute, static_cast<double>(run.job.references.size()));
+  stage.weight_bytes = spec.UsedWeightBytes(run.folder.Weights("image_encoder"));
+  stage.activation_bytes += run.attention.WorkspaceBytes(spec.Sites(job));
+  return stage;
+}
+
 StageCost ReferenceStage(const RunState& run) {
   const auto& spec = run.family->autoencoder();
   StageCost stage{"ImageVAEEncodingStage", run.folder.WeightBytes("vae"), 0, 0, 0};
@@ -101,6 +111,12 @@ TextEncoderJob TextJob(const RunState& run) {
   return job;
 }
 
+bool ReadsPictures(const RunState& run) {
+  return run.family->vision_encoder() != nullptr && !run.job.references.empty();
+}
+
+VisionEncoderJob ImageJob(const RunState& run) { return {run.precisions.image_encoder}; }
+
 AutoencoderJob DecoderJob(const RunState& run) {
   AutoencoderJob job{run.job.size.height, run.job.size.width, run.precisions.vae, 0, AutoencoderJob::Direction::kDecode,
                      run.job.frames};
@@ -117,6 +133,7 @@ AutoencoderJob EncoderJob(const RunState& run, ModelFamily::EncodedFrames frames
 std::vector<SiteProblem> AllSites(const RunState& run) {
   std::vector<SiteProblem> all = run.family->text_encoder().Sites(TextJob(run));
   const auto append = [&](std::vector<SiteProblem> sites) { all.insert(all.end(), sites.begin(), sites.end()); };
+  if (ReadsPictures(run)) append(run.family->vision_encoder()->Sites(ImageJob(run)));
   const auto& autoencoder = run.family->autoencoder();
   for (const auto& frames : run.family->EncodedSizes(run.job)) append(autoencoder.Sites(EncoderJob(run, frames)));
   append(run.family->DenoiserSites(run.job));
@@ -127,6 +144,7 @@ std::vector<SiteProblem> AllSites(const RunState& run) {
 ResourcePlan PlanResources(const RunState& run) {
   ResourcePlan plan;
   plan.stages.push_back(TextStage(run));
+  if (ReadsPictures(run)) plan.stages.push_back(ImageStage(run));
   if (!run.job.references.empty()) plan.stages.push_back(ReferenceStage(run));
   plan.stages.push_back(DenoisingCost(run));
   plan.stages.push_back(DecodingCost(run));

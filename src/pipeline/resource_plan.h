@@ -36,8 +36,12 @@ void CheckMemory(const RunState& run, const ResourcePlan& plan);
 // Every attention site of the run, in execution order.
 std::vector<SiteProblem> AllSites(const RunState& run);
 
+// Whether a vision encoder reads the run's references.
+bool ReadsPictures(const RunState& run);
+
 // The components' jobs as the stages pose them.
 TextEncoderJob TextJob(const RunState& run);
+VisionEncoderJob ImageJob(const RunState& run);
 AutoencoderJob DecoderJob(const RunState& run);
 AutoencoderJob EncoderJob(const RunState& run, ModelFamily::EncodedFrames frames);
 

@@ -33,7 +33,7 @@ struct PictureState {
 };
 
 struct ResolvedPrecisions {
-  DType dit = DType::kF32, vae = DType::kF32, text_encoder = DType::kF32;
+  DType dit = DType::kF32, vae = DType::kF32, text_encoder = DType::kF32, image_encoder = DType::kF32;
 };
 
 struct RunState {
@@ -51,6 +51,7 @@ struct RunState {
   std::vector<PromptState> prompts;
   PromptEmbeds negative_prompt;
   std::vector<Tensor> reference_rows;  // packed
+  Tensor image_embeds;                 // of the vision encoder
   LatentStatistics statistics;
 
   std::unique_ptr<TextEncoder> text_encoder;  // set only while it is kept loaded

@@ -23,6 +23,7 @@ class PictureStage {
 
 std::unique_ptr<Stage> InputValidationStage();             // request + model -> job, references, precisions
 std::unique_ptr<Stage> TextEncodingStage();                // prompts -> prompt_embeds
+std::unique_ptr<Stage> ImageEncodingStage();               // references -> image_embeds
 std::unique_ptr<Stage> ImageVAEEncodingStage();            // references -> reference_rows
 std::unique_ptr<PictureStage> LatentPreparationStage();    // seed -> noise, latents
 std::unique_ptr<PictureStage> TimestepPreparationStage();  // job -> scheduler

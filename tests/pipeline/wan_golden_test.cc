@@ -50,8 +50,12 @@ class WanGolden : public ::testing::TestWithParam<WanJob> {
                                      "--output-file-name", "film",
                                      "--frames-as",        "png",
                                      "--save-latents",     folder / "latents.safetensors"};
+    // The recordings are f32's, whatever type the weights are kept in.
     for (const char* flag : {"--dit-precision", "--vae-precision", "--text-encoder-precisions"}) {
       line.insert(line.end(), {flag, "fp32"});
+    }
+    if (std::filesystem::exists(FolderOf(GetParam()) + "/image_encoder")) {
+      line.insert(line.end(), {"--image-encoder-precision", "fp32"});
     }
     const auto add = [&](const char* flag, const char* key) {
       if (job.contains(key)) line.insert(line.end(), {flag, job[key].dump()});
@@ -87,7 +91,11 @@ TEST_P(WanGolden, MatchesDiffusersAtEveryStepAndInEveryFrame) {
   EXPECT_EQ(RelativeError(made.Get("0.sigmas"), golden.Get(job + "sigmas")), 0);
   EXPECT_EQ(RelativeError(made.Get("0.timesteps"), golden.Get(job + "timesteps")), 0);
   EXPECT_LE(RelativeError(made.Get("0.prompt_embeds"), golden.Get(job + "prompt_embeds")), 1e-5);
+  EXPECT_LE(RelativeError(made.Get("0.first_prediction"), golden.Get(job + "first_prediction")), 1e-4);
   EXPECT_LE(RelativeError(made.Get("0.latents_per_step"), golden.Get(job + "latents_per_step")), 1e-4);
+  if (golden.Contains(job + "image_embeds")) {
+    EXPECT_LE(RelativeError(made.Get("0.image_embeds"), golden.Get(job + "image_embeds")), 1e-5);
+  }
   const Tensor frames = golden.Get(job + "frames");
   const int64_t size = frames.numel() / frames.dim(0);
   int64_t above = 0;
@@ -112,7 +120,10 @@ INSTANTIATE_TEST_SUITE_P(Jobs, WanGolden,
                                            WanJob{"wan22_t2v_tiny", "high_only"}, WanJob{"wan22_ti2v_tiny", "text"},
                                            WanJob{"wan22_ti2v_tiny", "image"}, WanJob{"wan22_ti2v_tiny", "odd_size"},
                                            WanJob{"wan22_ti2v_tiny", "still"}, WanJob{"wan22_i2v_tiny", "image"},
-                                           WanJob{"wan22_i2v_tiny", "last"}, WanJob{"wan22_i2v_tiny", "unicode"}),
+                                           WanJob{"wan22_i2v_tiny", "last"}, WanJob{"wan22_i2v_tiny", "unicode"},
+                                           WanJob{"wan21_i2v_tiny", "image"}, WanJob{"wan21_i2v_tiny", "unicode"},
+                                           WanJob{"wan21_i2v_tiny", "unguided"}, WanJob{"wan21_flf2v_tiny", "image"},
+                                           WanJob{"wan21_flf2v_tiny", "unicode"}),
                          [](const auto& suite) { return suite.param.folder + "_" + suite.param.name; });
 
 std::vector<std::string> SmallFilm(const TemporaryFolder& folder, const std::string& name) {

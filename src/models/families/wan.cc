@@ -40,6 +40,7 @@ struct Experts {
   double boundary = 0;            // timesteps below it belong to the second
   bool expand_timesteps = false;  // a timestep per token: the given first frame has 0
   int64_t temporal_factor = 4;
+  int64_t picture_rows = 0;  // of the vision encoder, per reference
 
   const WanTransformerConfig& Of(int expert) const { return expert == 0 ? first : *second; }
   static const char* Component(int expert) noexcept { return expert == 0 ? "transformer" : "transformer_2"; }
@@ -51,8 +52,10 @@ WanTransformerConfig ReadTransformer(const ModelFolder& folder, const std::strin
   return config;
 }
 
-WanSequence SequenceOf(int expert, const DenoisingJob& job, const Shape& latents) {
-  return {Experts::Component(expert), latents[1], latents[2], latents[3], job.text_tokens, 0, job.compute};
+WanSequence SequenceOf(const Experts& experts, int expert, const DenoisingJob& job, const Shape& latents) {
+  const auto references = static_cast<int64_t>(job.references.size());
+  return {Experts::Component(expert),        latents[1], latents[2], latents[3], job.text_tokens,
+          experts.picture_rows * references, job.compute};
 }
 
 // latents [channels, frames, h, w] <- (1 - g) unconditional + g conditional, in place of the conditional.
@@ -72,7 +75,7 @@ class WanDenoiser final : public Denoiser {
         job_(std::move(job)),
         conditioning_(std::move(conditioning)),
         latents_(latents),
-        rotary_(WanRotary(experts.first, SequenceOf(0, job_, latents))) {
+        rotary_(WanRotary(experts.first, SequenceOf(experts, 0, job_, latents))) {
     input_ = Tensor::Zeros({experts.first.in_channels, latents[1], latents[2], latents[3]}, DType::kF32);
     raw_ = Tensor::Empty(latents, DType::kF32);
     if (guided()) unconditional_ = Tensor::Empty(latents, DType::kF32);
@@ -87,7 +90,7 @@ class WanDenoiser final : public Denoiser {
     expert_ = wanted;
     transformer_ = std::make_unique<WanTransformer>(experts_.Of(wanted), folder_.Weights(Experts::Component(wanted)),
                                                     job_.compute);
-    sequence_ = SequenceOf(wanted, job_, latents_);
+    sequence_ = SequenceOf(experts_, wanted, job_, latents_);
     prompt_ = Prepare(conditioning_.prompt, context);
     if (guided()) negative_ = Prepare(conditioning_.negative_prompt, context);
   }
@@ -116,7 +119,7 @@ class WanDenoiser final : public Denoiser {
   bool holds_first_frame() const noexcept { return is_conditioned() && experts_.expand_timesteps; }
 
   WanConditioning Prepare(const PromptEmbeds& prompt, ForwardContext& context) const {
-    return transformer_->Condition(prompt.rows, prompt.valid, {}, sequence_, context);
+    return transformer_->Condition(prompt.rows, prompt.valid, conditioning_.image_embeds, sequence_, context);
   }
 
   void RunPass(const WanConditioning& conditioning, float timestep, ForwardContext& context,
@@ -198,10 +201,9 @@ class WanFamily final : public ModelFamily {
     experts_.first = ReadTransformer(folder, "transformer");
     experts_.expand_timesteps = index_.Bool("expand_timesteps", false);
     experts_.temporal_factor = autoencoder_->temporal_factor();
-    if (folder.component("transformer_2").value_or(ComponentEntry{}).class_name.empty()) {
-      CheckConsistency(folder, experts_.first);
-      return;
-    }
+    if (experts_.first.image_dim) ReadVisionEncoder(folder);
+    CheckConsistency(folder, experts_.first);
+    if (folder.component("transformer_2").value_or(ComponentEntry{}).class_name.empty()) return;
     experts_.second = ReadTransformer(folder, "transformer_2");
     experts_.boundary = index_.Float("boundary_ratio", 0.0) * TrainTimesteps();
     if (!(experts_.boundary > 0)) {
@@ -209,7 +211,6 @@ class WanFamily final : public ModelFamily {
                                                   "boundary_ratio says when it is used",
                                                   Printable(folder.name())));
     }
-    CheckConsistency(folder, experts_.first);
     CheckConsistency(folder, *experts_.second);
   }
 
@@ -230,7 +231,15 @@ class WanFamily final : public ModelFamily {
     if (from_pictures_ || experts_.expand_timesteps) return std::nullopt;
     return "this checkpoint makes films from prompts alone (WanPipeline)";
   }
-  size_t FewestReferences() const override { return from_pictures_ && !experts_.expand_timesteps ? 1 : 0; }
+  // Learned positions are those of two pictures' rows; without them one picture's are read.
+  size_t FewestReferences() const override {
+    if (vision_encoder_ != nullptr) return MostReferences();
+    return from_pictures_ && !experts_.expand_timesteps ? 1 : 0;
+  }
+  size_t MostReferences() const override {
+    if (vision_encoder_ != nullptr) return experts_.first.pos_embed_seq_len ? 2 : 1;
+    return experts_.expand_timesteps ? 1 : 2;
+  }
 
   // The model's own number of pixels in the picture's shape.
   PictureSize DefaultSize(std::span<const PictureSize> references) const override {
@@ -274,8 +283,13 @@ class WanFamily final : public ModelFamily {
   }
   const TextEncoderSpec& text_encoder() const override { return *text_encoder_; }
   const AutoencoderSpec& autoencoder() const override { return *autoencoder_; }
+  const VisionEncoderSpec* vision_encoder() const override { return vision_encoder_.get(); }
 
-  Picture PrepareReference(const Picture& picture) const override { return picture; }
+  Picture PrepareReference(const Picture& picture) const override {
+    // Throws for a picture that the encoder could not take later.
+    if (vision_encoder_ != nullptr) static_cast<void>(vision_encoder_->Pixels(picture));
+    return picture;
+  }
 
   // One film: the given pictures at its ends, grey between them; with a timestep per token the first picture alone.
   std::vector<std::vector<Tensor>> FramesToEncode(std::span<const Picture> references,
@@ -324,14 +338,14 @@ class WanFamily final : public ModelFamily {
   std::vector<SiteProblem> DenoiserSites(const DenoisingJob& job) const override {
     std::vector<SiteProblem> sites;
     for (int expert = 0; expert < (experts_.second ? 2 : 1); ++expert) {
-      const auto more = WanSites(experts_.Of(expert), SequenceOf(expert, job, LatentShape(job)));
+      const auto more = WanSites(experts_.Of(expert), SequenceOf(experts_, expert, job, LatentShape(job)));
       sites.insert(sites.end(), more.begin(), more.end());
     }
     return sites;
   }
 
   Cost StepCost(const DenoisingJob& job) const override {
-    const WanSequence sequence = SequenceOf(0, job, LatentShape(job));
+    const WanSequence sequence = SequenceOf(experts_, 0, job, LatentShape(job));
     Cost cost = WanCost(experts_.first, sequence);
     cost.workspace_bytes =
         std::max(cost.workspace_bytes, WanConditioningCost(experts_.first, sequence).workspace_bytes);
@@ -395,17 +409,40 @@ class WanFamily final : public ModelFamily {
       refuse(ErrorKind::kUnsupported,
              fmt::format("patches of {} latent frames are not supported; 1 is", config.patch_t));
     }
-    if (config.image_dim) {
+    if (config.image_dim != experts_.first.image_dim || config.pos_embed_seq_len != experts_.first.pos_embed_seq_len) {
       refuse(ErrorKind::kUnsupported,
-             "image-to-video checkpoints with a CLIP picture encoder are not supported yet; "
-             "those of Wan 2.2 are");
+             "its two transformers read different rows of pictures (image_dim, "
+             "pos_embed_seq_len); both must read the same");
     }
+    if (vision_encoder_ == nullptr) return;
+    if (*config.image_dim != vision_encoder_->width()) {
+      refuse(ErrorKind::kFormat, fmt::format("the transformer's image_dim {} is not the image encoder's width {}",
+                                             *config.image_dim, vision_encoder_->width()));
+    }
+    if (config.pos_embed_seq_len.value_or(2 * experts_.picture_rows) != 2 * experts_.picture_rows) {
+      refuse(ErrorKind::kFormat,
+             fmt::format("the transformer's pos_embed_seq_len {} is not twice the image encoder's {} rows",
+                         *config.pos_embed_seq_len, experts_.picture_rows));
+    }
+  }
+
+  void ReadVisionEncoder(const ModelFolder& folder) {
+    if (!from_pictures_ || experts_.expand_timesteps) {
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("model '{}': a transformer with an image_dim works in a WanImageToVideoPipeline without "
+                              "expand_timesteps only",
+                              Printable(folder.name())));
+    }
+    const Config preprocessor = Config::FromFile(folder.path() / "image_processor" / "preprocessor_config.json");
+    vision_encoder_ = ParseComponent(folder, "image_encoder", FindVisionEncoder, preprocessor);
+    experts_.picture_rows = vision_encoder_->tokens();
   }
 
   Config index_;
   bool from_pictures_;
   std::unique_ptr<TextEncoderSpec> text_encoder_;
   std::unique_ptr<AutoencoderSpec> autoencoder_;
+  std::unique_ptr<VisionEncoderSpec> vision_encoder_;  // null: pictures are read by the autoencoder alone
   SchedulerConfig scheduler_;
   Experts experts_;
 };

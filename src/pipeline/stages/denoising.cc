@@ -22,8 +22,8 @@ class Denoising final : public PictureStage {
 
   void Run(RunState& run, PictureState& picture) override {
     Load(run);
-    const auto denoiser =
-        run.denoiser->Condition(run.job, {run.prompts[picture.prompt].embeds, run.negative_prompt, run.reference_rows});
+    const auto denoiser = run.denoiser->Condition(
+        run.job, {run.prompts[picture.prompt].embeds, run.negative_prompt, run.reference_rows, run.image_embeds});
     const size_t steps = picture.scheduler->timesteps().size();
     run.progress.Begin("denoising", static_cast<int64_t>(steps));
     BeginAttention(run, picture);

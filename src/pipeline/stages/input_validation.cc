@@ -48,6 +48,10 @@ class InputValidation final : public Stage {
     run.precisions = {ResolvePrecision(run.folder, "transformer", run.request.precisions.dit),
                       ResolvePrecision(run.folder, "vae", run.request.precisions.vae),
                       ResolvePrecision(run.folder, "text_encoder", run.request.precisions.text_encoder)};
+    if (run.family->vision_encoder() != nullptr) {
+      run.precisions.image_encoder =
+          ResolvePrecision(run.folder, "image_encoder", run.request.precisions.image_encoder);
+    }
     run.job.compute = run.precisions.dit;
     ResolveNumbers(run, defaults);
     ReadReferences(run);
@@ -109,6 +113,10 @@ class InputValidation final : public Stage {
     if (const auto reason = run.family->WhyNoReferences()) {
       throw Error(ErrorKind::kUnsupported, fmt::format("--image-path: {}", *reason));
     }
+    if (run.request.image_paths.size() > run.family->MostReferences()) {
+      throw Error(ErrorKind::kUsage, fmt::format("--image-path: {} pictures are given, but this model takes at most {}",
+                                                 run.request.image_paths.size(), run.family->MostReferences()));
+    }
     for (const std::string& path : run.request.image_paths) {
       try {
         run.references.push_back(run.family->PrepareReference(ReadPicture(path)));
@@ -129,6 +137,10 @@ class InputValidation final : public Stage {
   }
 
   static void NoteIgnored(const RunState& run) {
+    if (run.request.precisions.image_encoder && run.family->vision_encoder() == nullptr) {
+      Log(LogLevel::kWarning,
+          "--image-encoder-precision has no effect: this model has no image encoder besides the autoencoder");
+    }
     if (run.guided()) return;
     if (run.request.negative_prompt && !run.request.negative_prompt->empty()) {
       Log(LogLevel::kWarning,
