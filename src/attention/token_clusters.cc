@@ -187,8 +187,10 @@ void TokenClusters::AssignTokens(const ClusterRows& rows, int64_t set, TokenSpan
   const GemmElement element = ElementOf(shape_.dtype);
   std::byte* const copied = scratch.Thread(thread);
   const size_t row_bytes = static_cast<size_t>(shape_.head_dim) * SizeOf(shape_.dtype);
+  const std::byte* from = Row(rows, set, part.first);
+  const auto step = rows.rows.seq_stride * static_cast<int64_t>(SizeOf(shape_.dtype));
   for (int64_t i = 0; i < part.count; ++i) {
-    std::memcpy(copied + static_cast<size_t>(i) * row_bytes, Row(rows, set, part.first + i), row_bytes);
+    std::memcpy(copied + static_cast<size_t>(i) * row_bytes, from + i * step, row_bytes);
   }
   auto* const packed = reinterpret_cast<float*>(copied + scratch.rows_bytes);
   auto* const scores = packed + scratch.packed_rows_bytes / sizeof(float);
@@ -212,6 +214,8 @@ void TokenClusters::AssignTokens(const ClusterRows& rows, int64_t set, TokenSpan
   int32_t* const labels = labels_.data() + set * shape_.seq + part.first;
   for (int64_t i = 0; i < part.count; ++i) {
     const NearestRow row{element, copied + static_cast<size_t>(i) * row_bytes, scores + i * shape_.clusters};
+    // Row i of the next tile, which comes from memory, is asked for meanwhile.
+    for (size_t at = 0; at < row_bytes; at += 64) __builtin_prefetch(from + (i + part.count) * step + at);
     labels[i] = Nearest(kernels, {centroids, bias, shape_.clusters, shape_.head_dim}, row, found);
   }
 }
@@ -258,12 +262,12 @@ double TokenClusters::MoveCentroid(const ClusterRows& rows, int64_t set, int64_t
   }
   std::fill_n(moved, channels, 0.0f);
   float partial[kMostChannels];
+  TokenRows members{ElementOf(shape_.dtype), Row(rows, set, 0), rows.rows.seq_stride, channels, nullptr, 0};
   for (int64_t first = begin; first < end; first += kPartialRows) {
     std::fill_n(partial, channels, 0.0f);
-    for (int64_t i = first; i < std::min(first + kPartialRows, end); ++i) {
-      const int32_t token = order_[static_cast<size_t>(set * shape_.seq + i)];
-      kernels.add_row(ElementOf(shape_.dtype), Row(rows, set, token), channels, partial);
-    }
+    members.tokens = order_.data() + set * shape_.seq + first;
+    members.count = std::min(kPartialRows, end - first);
+    kernels.add_rows(members, partial);
     kernels.add_row(GemmElement::kF32, partial, channels, moved);
   }
   double squares = 0;

@@ -161,6 +161,35 @@ TEST(TokenClusters, NoTokensGiveNoClusters) {
   EXPECT_EQ(clusters.offsets(0).back(), 0);
 }
 
+TEST(ClusterKernels, AddTheRowsOfTokensInTheirOrder) {
+  const RestoreIsa restore;
+  std::mt19937_64 random(6);
+  std::normal_distribution<float> normal;
+  const std::vector<int32_t> tokens = {3, 0, 0, 17, 5, 12, 4, 9, 16, 2, 11, 18};
+  for (const Isa isa : MachineIsas()) {
+    SetActiveIsa(isa);
+    for (const int64_t channels : {1, 16, 40, 128, 250}) {
+      const int64_t stride = channels + 3;
+      std::vector<float> rows(static_cast<size_t>(stride) * 19), sum(static_cast<size_t>(channels), 0.5f);
+      for (float& x : rows) x = normal(random);
+      std::vector<float> expected = sum;
+      const TokenRows named{GemmElement::kF32, rows.data(), stride, channels, tokens.data(), std::ssize(tokens)};
+      ActiveClusterKernels().add_rows(named, sum.data());
+      ClusterKernelsReference().add_rows(named, expected.data());
+      EXPECT_EQ(sum, expected);
+
+      std::vector<BFloat16> halves;
+      for (const float x : rows) halves.push_back(ToBFloat16(x));
+      TokenRows named_halves = named;
+      named_halves.type = GemmElement::kBF16;
+      named_halves.rows = halves.data();
+      ActiveClusterKernels().add_rows(named_halves, sum.data());
+      ClusterKernelsReference().add_rows(named_halves, expected.data());
+      EXPECT_EQ(sum, expected);
+    }
+  }
+}
+
 TEST(ClusterKernels, AgreeWithPlainLoops) {
   const RestoreIsa restore;
   const ClusterKernels& plain = ClusterKernelsReference();

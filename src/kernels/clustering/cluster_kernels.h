@@ -7,6 +7,15 @@
 
 namespace tessera {
 
+// Rows of a set of tokens: tokens[n] names the row that starts at rows + tokens[n] * stride elements.
+struct TokenRows {
+  GemmElement type = GemmElement::kF32;
+  const void* rows = nullptr;
+  int64_t stride = 0, channels = 0;
+  const int32_t* tokens = nullptr;
+  int64_t count = 0;
+};
+
 // One instruction set's implementation. Every pointer may have any alignment; nothing outside of the counts is read.
 struct ClusterKernels {
   // The largest of `count` scores; NaN is passed over; -inf for none.
@@ -15,6 +24,8 @@ struct ClusterKernels {
   int64_t (*at_least)(const float* scores, int64_t count, float least, int32_t* found);
   // sum[channel] += row[channel].
   void (*add_row)(GemmElement type, const void* row, int64_t channels, float* sum);
+  // sum[channel] += row[channel] of one token after the other, in their order.
+  void (*add_rows)(const TokenRows& rows, float* sum);
   // Sum of row[channel] * factors[channel].
   float (*dot)(GemmElement type, const void* row, int64_t channels, const float* factors);
   // Sum of row[channel]^2.

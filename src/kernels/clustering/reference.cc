@@ -36,6 +36,13 @@ void AddRow(GemmElement type, const void* row, int64_t channels, float* sum) {
   for (int64_t d = 0; d < channels; ++d) sum[d] += ElementAt(type, row, d);
 }
 
+void AddRows(const TokenRows& rows, float* sum) {
+  const int64_t bytes = rows.stride * (rows.type == GemmElement::kF32 ? 4 : 2);
+  for (int64_t n = 0; n < rows.count; ++n) {
+    AddRow(rows.type, static_cast<const char*>(rows.rows) + rows.tokens[n] * bytes, rows.channels, sum);
+  }
+}
+
 float Dot(GemmElement type, const void* row, int64_t channels, const float* factors) {
   double sum = 0;
   for (int64_t d = 0; d < channels; ++d) sum += static_cast<double>(ElementAt(type, row, d)) * factors[d];
@@ -65,7 +72,7 @@ float Weigh(float* scores, const int32_t* sizes, int64_t count, float scale) {
   return static_cast<float>(sum);
 }
 
-constexpr ClusterKernels kReference = {Most, AtLeast, AddRow, Dot, Squares, Weigh};
+constexpr ClusterKernels kReference = {Most, AtLeast, AddRow, AddRows, Dot, Squares, Weigh};
 
 }  // namespace
 
