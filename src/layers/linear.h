@@ -10,7 +10,8 @@
 
 namespace tessera {
 
-// One weight format (dense f32/bf16/f16 now; int8, fp8, GGUF later): one file in layers/linear_formats/, one line there.
+// One weight format (dense f32/bf16/f16 now; int8, fp8, GGUF later): one file in layers/linear_formats/, one line
+// there.
 class LinearWeight {
  public:
   virtual ~LinearWeight() = default;

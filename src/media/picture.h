@@ -48,8 +48,9 @@ struct PictureEncoding {
 // rows or columns, in a JPEG more than 64 KiB of text.
 std::vector<uint8_t> EncodePicture(const Picture& picture, const PictureEncoding& encoding);
 
-// Resampling as PIL's resize on RGB bytes, byte for byte, in 22-bit fixed point. As Pillow 13 does it: columns first, but
-// rows first where the height shrinks by more than twice what the width does (earlier versions: always columns first).
+// Resampling as PIL's resize on RGB bytes, byte for byte, in 22-bit fixed point. As Pillow 13 does it: columns first,
+// but rows first where the height shrinks by more than twice what the width does (earlier versions: always columns
+// first).
 enum class Resample { kLanczos, kBicubic, kBilinear };
 Picture Resize(const Picture& picture, int64_t height, int64_t width, Resample filter);
 // The part that begins at (top, left); it must lie inside the picture.

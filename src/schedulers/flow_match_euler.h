@@ -31,8 +31,8 @@ FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, int 
 // The same from a pipeline's own grid of sigmas (HunyuanVideo, distilled models).
 FlowMatchSchedule MakeFlowMatchSchedule(const FlowMatchEulerConfig& config, std::span<const double> grid, double mu);
 
-// The scheduler's own grid: evenly between the shifted ends of its training table, shifted once more (what pipelines get
-// that hand over no grid).
+// The scheduler's own grid: evenly between the shifted ends of its training table, shifted once more (what pipelines
+// get that hand over no grid).
 FlowMatchSchedule MakeDefaultFlowMatchSchedule(const FlowMatchEulerConfig& config, int steps);
 
 // The config's straight line from base_shift at base_image_seq_len to max_shift at max_image_seq_len.

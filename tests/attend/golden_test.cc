@@ -25,8 +25,7 @@ std::vector<std::string> GoldenFiles() {
 
 // Runs in which the original does something that it says it does not.
 bool ShowsAQuirk(const nlohmann::json& run) {
-  return run.value("dense_fallback", false) || run.contains("leaks_across_samples") ||
-         run.value("cut_is_one", false);
+  return run.value("dense_fallback", false) || run.contains("leaks_across_samples") || run.value("cut_is_one", false);
 }
 
 class AttendGolden : public ::testing::TestWithParam<std::string> {};

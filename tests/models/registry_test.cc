@@ -18,7 +18,8 @@ TEST(ModelRegistry, UnknownClassesAreRefusedWithTheKnownOnes) {
   const std::string text = ErrorOf([] { FindTextEncoder("BertModel"); });
   EXPECT_THAT(text, testing::AllOf(testing::HasSubstr("'BertModel'"), testing::HasSubstr("Qwen3ForCausalLM")));
   const std::string vae = ErrorOf([] { FindAutoencoder("AutoencoderKLHunyuanVideo"); });
-  EXPECT_THAT(vae, testing::AllOf(testing::HasSubstr("'AutoencoderKLHunyuanVideo'"), testing::HasSubstr("AutoencoderKLFlux2")));
+  EXPECT_THAT(
+      vae, testing::AllOf(testing::HasSubstr("'AutoencoderKLHunyuanVideo'"), testing::HasSubstr("AutoencoderKLFlux2")));
 }
 
 TEST(ModelRegistry, PartsOfNamesAreUnknown) {

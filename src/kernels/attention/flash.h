@@ -59,7 +59,8 @@ struct FlashKernel {
   // Adds what the visits contribute; may be called repeatedly. Keys hidden in a visit never contribute a score; their
   // values are not multiplied either unless a key of the same group of 8 is visible.
   void (*attend)(const FlashFormat& format, const FlashVisit* visits, int count, FlashBlock* block);
-  // Writes block.count rows of `format.channels` elements, of format.dtype or f32 as it says; queries that saw no key give zeros.
+  // Writes block.count rows of `format.channels` elements, of format.dtype or f32 as it says; queries that saw no key
+  // give zeros.
   void (*finish)(const FlashFormat& format, const FlashBlock& block, void* const* rows);
 };
 
