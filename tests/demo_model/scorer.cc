@@ -37,17 +37,25 @@ GridMask Template(std::string_view shape, double scale, double dx, double dy) {
 }
 
 // All small shifts and scales of one shape.
-const std::vector<GridMask>& TemplatesOf(std::string_view shape) {
-  static std::map<std::string_view, std::vector<GridMask>> made;
-  std::vector<GridMask>& templates = made[shape];
-  if (!templates.empty()) return templates;
+std::vector<GridMask> MakeTemplates(std::string_view shape) {
   constexpr std::array<double, 5> kShifts = {-.2, -.1, 0, .1, .2};
+  std::vector<GridMask> templates;
   for (double scale : {.88, 1.0, 1.12}) {
     for (double dx : kShifts) {
       for (double dy : kShifts) templates.push_back(Template(shape, scale, dx, dy));
     }
   }
   return templates;
+}
+
+// Made whole before the first look: pictures are scored on several threads.
+const std::vector<GridMask>& TemplatesOf(std::string_view shape) {
+  static const std::map<std::string_view, std::vector<GridMask>> made = [] {
+    std::map<std::string_view, std::vector<GridMask>> all;
+    for (std::string_view name : ShapeNames()) all.emplace(name, MakeTemplates(name));
+    return all;
+  }();
+  return made.at(shape);
 }
 
 struct Center {
