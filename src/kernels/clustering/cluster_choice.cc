@@ -13,22 +13,9 @@ constexpr float kSumRounding = 0x1p-16f;  // of a bf16 dot product's sum, per pr
 constexpr int64_t kMostChannels = 256;
 constexpr int64_t kMostOutputs = 64;  // of a packed panel
 
-const GemmKernels& ActiveGemm() noexcept {
-  switch (ActiveIsa()) {
-    case Isa::kScalar:
-      return GemmKernelsScalar();
-    case Isa::kAvx2:
-      return GemmKernelsAvx2();
-    case Isa::kAvx512:
-    case Isa::kAvx512Bf16:
-      return GemmKernelsAvx512();
-  }
-  return GemmKernelsScalar();
-}
-
 float PackF32(const float* centroids, int64_t clusters, int64_t channels, float* packed) {
   const int64_t words = (channels + kWordStep - 1) / kWordStep * kWordStep;
-  ActiveGemm().pack_weight({centroids, GemmElement::kF32, clusters, channels}, 0, words, packed);
+  ActiveGemmKernels().pack_weight({centroids, GemmElement::kF32, clusters, channels}, 0, words, packed);
   return 0;
 }
 
@@ -72,22 +59,9 @@ const ClusterKernels& ActiveClusterKernels() noexcept {
   return ClusterKernelsScalar();
 }
 
-MultiplyFewRows ActiveFewRows() noexcept {
-  switch (ActiveIsa()) {
-    case Isa::kScalar:
-      return FewRowsScalar();
-    case Isa::kAvx2:
-      return FewRowsAvx2();
-    case Isa::kAvx512:
-    case Isa::kAvx512Bf16:
-      return FewRowsAvx512();
-  }
-  return FewRowsScalar();
-}
-
 ClusterProducts ClusterProductsFor(DType rows) noexcept {
   if (rows == DType::kBF16 && Bf16DotPays()) return {&GemmKernelsAvx512Bf16(), PackBf16};
-  return {&ActiveGemm(), PackF32};
+  return {&ActiveGemmKernels(), PackF32};
 }
 
 int32_t Nearest(const ClusterKernels& kernels, const Centroids& centroids, const NearestRow& row,

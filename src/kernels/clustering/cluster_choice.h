@@ -6,7 +6,6 @@
 namespace tessera {
 
 const ClusterKernels& ActiveClusterKernels() noexcept;
-MultiplyFewRows ActiveFewRows() noexcept;
 
 // Products of rows with centroids. bf16 rows meet centroids rounded to bf16 where such products are faster; `pack`
 // returns how far a score <x, c> may be from the exact one for a row of length 1 (0: it is as exact as f32 gets).

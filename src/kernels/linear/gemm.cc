@@ -28,30 +28,8 @@ GemmElement ElementOf(DType dtype) noexcept {
 }
 
 const GemmKernels& KernelsFor(DType src, DType weight) noexcept {
-  if (src == DType::kBF16 && weight == DType::kBF16 && Bf16DotPays()) return GemmKernelsAvx512Bf16();
-  switch (ActiveIsa()) {
-    case Isa::kScalar:
-      return GemmKernelsScalar();
-    case Isa::kAvx2:
-      return GemmKernelsAvx2();
-    case Isa::kAvx512:
-    case Isa::kAvx512Bf16:
-      return GemmKernelsAvx512();
-  }
-  return GemmKernelsScalar();
-}
-
-MultiplyFewRows FewRowsKernel() noexcept {
-  switch (ActiveIsa()) {
-    case Isa::kScalar:
-      return FewRowsScalar();
-    case Isa::kAvx2:
-      return FewRowsAvx2();
-    case Isa::kAvx512:
-    case Isa::kAvx512Bf16:
-      return FewRowsAvx512();
-  }
-  return FewRowsScalar();
+  const bool pairs = src == DType::kBF16 && weight == DType::kBF16 && Bf16DotPays();
+  return pairs ? GemmKernelsAvx512Bf16() : ActiveGemmKernels();
 }
 
 struct Tiling {
@@ -142,13 +120,39 @@ void MultiplyChunk(const Operands& operands, const Tiling& tiling, const GemmKer
 
 void MultiplyFewRowsOf(const Operands& operands, const float* src) noexcept {
   const FewRowsProduct product{src, operands.src.rows, operands.weight, operands.bias, operands.dst};
-  const MultiplyFewRows kernel = FewRowsKernel();
+  const MultiplyFewRows kernel = ActiveFewRows();
   constexpr int64_t kElementsPerPart = 1 << 15;
   const int64_t grain = std::max<int64_t>(1, kElementsPerPart / std::max<int64_t>(1, operands.weight.in));
   ParallelFor(operands.weight.rows, grain, [&](int64_t begin, int64_t end) { kernel(product, begin, end); });
 }
 
 }  // namespace
+
+const GemmKernels& ActiveGemmKernels() noexcept {
+  switch (ActiveIsa()) {
+    case Isa::kScalar:
+      return GemmKernelsScalar();
+    case Isa::kAvx2:
+      return GemmKernelsAvx2();
+    case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
+      return GemmKernelsAvx512();
+  }
+  return GemmKernelsScalar();
+}
+
+MultiplyFewRows ActiveFewRows() noexcept {
+  switch (ActiveIsa()) {
+    case Isa::kScalar:
+      return FewRowsScalar();
+    case Isa::kAvx2:
+      return FewRowsAvx2();
+    case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
+      return FewRowsAvx512();
+  }
+  return FewRowsScalar();
+}
 
 void Gemm(const Tensor& src, const Tensor& weight, const Tensor& bias, Tensor& dst, Workspace& workspace) noexcept {
   const int64_t out = weight.dim(0), in = weight.dim(1);

@@ -71,4 +71,8 @@ MultiplyFewRows FewRowsScalar() noexcept;
 MultiplyFewRows FewRowsAvx2() noexcept;
 MultiplyFewRows FewRowsAvx512() noexcept;
 
+// Those of the instruction set in use; products of f32 words.
+const GemmKernels& ActiveGemmKernels() noexcept;
+MultiplyFewRows ActiveFewRows() noexcept;
+
 }  // namespace tessera
