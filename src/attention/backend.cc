@@ -178,6 +178,10 @@ bool IsInThisBuild(const AttentionBackend& backend) noexcept {
   return backend.maker != nullptr || backend.plan != nullptr;
 }
 
+std::string_view CheckSoftmaxScale(const AttentionProblem& problem, const Device&) {
+  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
+}
+
 std::string_view CheckProblem(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device) {
   if (backend.maker != nullptr) return backend.maker->Check(problem, device);
   return backend.check == nullptr ? "" : backend.check(problem, device);

@@ -159,6 +159,9 @@ struct AttentionBackend {
   const AttentionBackend* kernel = nullptr;
 };
 
+// The `check` of kernels that look for the largest score before they scale it.
+std::string_view CheckSoftmaxScale(const AttentionProblem& problem, const Device& device);
+
 // The three functions of a backend, whoever implements them.
 bool IsInThisBuild(const AttentionBackend& backend) noexcept;
 std::string_view CheckProblem(const AttentionBackend& backend, const AttentionProblem& problem, const Device& device);

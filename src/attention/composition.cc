@@ -116,9 +116,6 @@ AttentionComposition::AttentionComposition(const AttentionPlanner& planner, cons
                .kernel = &kernel} {}
 
 std::string_view AttentionComposition::Check(const AttentionProblem& problem, const Device& device) const {
-  if (planner_.check != nullptr) {
-    if (const std::string_view reason = planner_.check(problem, device); !reason.empty()) return reason;
-  }
   return CheckProblem(kernel_, problem, device);
 }
 

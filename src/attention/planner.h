@@ -47,8 +47,6 @@ struct AttentionPlanner {
   std::span<const OptionSpec> options;
   std::string_view option_prefix = {};  // may stand before any key
   std::string_view option_group = {};   // a nested object that may hold the keys
-  // Conditions that mix fields: a reason, or "" when fine. May be null.
-  std::string_view (*check)(const AttentionProblem&, const Device&);
   // How many times faster than dense attention with its default options, planning included.
   double (*speedup)(const AttentionProblem&);
   // `options` are resolved, those of the kernel included.

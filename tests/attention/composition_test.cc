@@ -74,7 +74,6 @@ constinit const AttentionPlanner kOwnBlocks{
     .options = kOptions,
     .option_prefix = "ob_",
     .option_group = "own_config",
-    .check = nullptr,
     .speedup = [](const AttentionProblem&) { return 2.0; },
     .plan = [](const AttentionProblem& problem, const Device&, const Options&) -> std::unique_ptr<BlockPlanner> {
       return std::make_unique<OwnBlocks>(problem);

@@ -66,7 +66,6 @@ constexpr AttentionPlanner kHalf{
              .head_dims = {1, 256, 1},
              .fidelity = Fidelity::kSparse},
     .options = {},
-    .check = nullptr,
     .speedup = [](const AttentionProblem&) { return 2.0; },
     .plan = [](const AttentionProblem&, const Device&, const Options&) -> std::unique_ptr<BlockPlanner> {
       return std::make_unique<HalfPlanner>();

@@ -16,10 +16,6 @@ constexpr AttentionCaps kCaps{
     .walks_blocks = true,
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
-}
-
 // The kernels of fa, which is the plainer name for them on a CPU.
 double Speed(const AttentionProblem&, const Device&) { return 0.99; }
 
@@ -36,7 +32,7 @@ constinit const AttentionBackend k_aiter_backend{
     .summary = "flash attention with the rules of AITER (ROCm): 16-bit, head dims of whole eights up to 256",
     .caps = kCaps,
     .options = {},
-    .check = Check,
+    .check = CheckSoftmaxScale,
     .speed = Speed,
     .plan = Plan,
 };

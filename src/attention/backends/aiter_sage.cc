@@ -1,8 +1,8 @@
 // Attention as AITER's fav3_sage computes it on AMD's accelerators: whole-number scores of smoothed keys in blocks of
 // 256 queries and 128 keys, probabilities and values in 8-bit floating point.
 #include <array>
-#include <string>
 
+#include "attention/option_values.h"
 #include "attention/sage_plan.h"
 
 namespace tessera {
@@ -34,22 +34,16 @@ constexpr AttentionCaps kCaps{
     .fidelity = Fidelity::kQuantized,
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
-}
-
 // Against flash attention's 1: integer scores are faster, but CPUs multiply 8-bit floating point as f32. Measured with
 // AVX-512 BF16 on H4 S2048 D128.
 double Speed(const AttentionProblem&, const Device&) { return 0.7; }
 
 std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device, const Options& options) {
-  const OptionValue* const fp8 = options.Find("fp8");
-  const OptionValue* const smooth_k = options.Find("smooth_k");
-  const bool fnuz = fp8 != nullptr && std::get<std::string>(*fp8) == "e4m3fnuz";
+  const bool fnuz = WordOf(options, "fp8") == "e4m3fnuz";
   return MakeSagePlan(problem, device.isa,
                       {.granularity = SageGranularity::kPerBlock,
                        .values = fnuz ? SageValues::kFp8UnitFnuz : SageValues::kFp8Unit,
-                       .smooth_k = smooth_k == nullptr || std::get<bool>(*smooth_k),
+                       .smooth_k = SwitchOf(options, "smooth_k"),
                        .rounding = SageRounding::kAway,
                        .blocks = SageBlocks::k256x128});
 }
@@ -64,7 +58,7 @@ constinit const AttentionBackend k_aiter_sage_backend{
     .caps = kCaps,
     .options = kOptions,
     .stands_in_for = "aiter_quant",
-    .check = Check,
+    .check = CheckSoftmaxScale,
     .speed = Speed,
     .plan = Plan,
 };

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "attention/flash_plan.h"
+#include "attention/option_values.h"
 #include "base/error.h"
 
 namespace tessera {
@@ -23,15 +24,10 @@ constexpr std::array<OptionSpec, 1> kOptions = {{
      [] { return OptionValue(std::string("auto")); }, std::nullopt, std::nullopt, "auto|f32|bf16"},
 }};
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
-}
-
 double Speed(const AttentionProblem&, const Device&) { return 1.0; }
 
 FlashArithmetic ArithmeticOf(const AttentionProblem& problem, const Device& device, const Options& options) {
-  const OptionValue* given = options.Find("arithmetic");
-  const std::string word = given == nullptr ? "auto" : std::get<std::string>(*given);
+  const std::string& word = WordOf(options, "arithmetic");
   if (word == "auto") return FlashArithmeticFor(problem.dtype, device);
   if (word == "f32") return FlashArithmetic::kF32;
   if (problem.dtype != DType::kBF16 || device.isa < Isa::kAvx512Bf16) {
@@ -58,7 +54,7 @@ constinit const AttentionBackend k_fa_backend{
     .stands_in_for =
         "fa2 flex xformers flash_varlen flash_varlen_hub _flash_varlen_3 _flash_3_varlen_hub "
         "_native_efficient",
-    .check = Check,
+    .check = CheckSoftmaxScale,
     .speed = Speed,
     .plan = Plan,
 };

@@ -31,8 +31,8 @@ std::string_view CheckPacked(const AttentionProblem& problem) {
   return "";
 }
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  if (!(problem.softmax_scale() > 0)) return "the softmax scale must be greater than 0";
+std::string_view Check(const AttentionProblem& problem, const Device& device) {
+  if (const auto reason = CheckSoftmaxScale(problem, device); !reason.empty()) return reason;
   if (problem.heads > kMostHeads) return "more than 256 heads";
   if (problem.heads / problem.kv_heads > kMostHeadsPerKvHead) return "more than 64 query heads share a kv head";
   if (problem.batch > kMostBatch) return "more than 65536 batch entries";

@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 
+#include "attention/option_values.h"
 #include "attention/sage_plan.h"
 
 namespace tessera {
@@ -50,39 +51,28 @@ constexpr AttentionCaps kCaps{
     .fidelity = Fidelity::kQuantized,
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
-}
-
 // Without integer dot products the codes multiply as f32, beside the work of rounding.
 double Speed(const AttentionProblem& problem, const Device& device) {
   if (device.isa < Isa::kAvx512Bf16) return 0.8;
   return problem.head_dim < 96 ? 1.4 : 1.6;
 }
 
-// The position of an option's value among the words of its enum.
+// The position of a word among those of its enum.
 template <class Enum, size_t kCount>
-Enum Chosen(const Options& options, std::string_view key, const std::array<std::string_view, kCount>& words) {
-  const OptionValue* value = options.Find(key);
-  if (value == nullptr) return Enum{};
+Enum Chosen(const std::string& word, const std::array<std::string_view, kCount>& words) {
   size_t n = 0;
-  while (n + 1 < kCount && std::get<std::string>(*value) != words[n]) ++n;
+  while (n + 1 < kCount && word != words[n]) ++n;
   return static_cast<Enum>(n);
-}
-
-bool IsOn(const Options& options, std::string_view key, bool otherwise) {
-  const OptionValue* value = options.Find(key);
-  return value == nullptr ? otherwise : std::get<bool>(*value);
 }
 
 std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device, const Options& options) {
   constexpr std::array<std::string_view, 4> kGranularities = {"per_row", "per_thread", "per_warp", "per_block"};
   constexpr std::array<std::string_view, 4> kValues = {"int8", "fp16", "fp8", "fp8++"};
   return MakeSagePlan(problem, device.isa,
-                      {.granularity = Chosen<SageGranularity>(options, "qk_granularity", kGranularities),
-                       .values = Chosen<SageValues>(options, "pv", kValues),
-                       .smooth_k = IsOn(options, "smooth_k", true),
-                       .smooth_v = IsOn(options, "smooth_v", false)});
+                      {.granularity = Chosen<SageGranularity>(WordOf(options, "qk_granularity"), kGranularities),
+                       .values = Chosen<SageValues>(WordOf(options, "pv"), kValues),
+                       .smooth_k = SwitchOf(options, "smooth_k"),
+                       .smooth_v = SwitchOf(options, "smooth_v")});
 }
 
 }  // namespace
@@ -97,7 +87,7 @@ constinit const AttentionBackend k_sage_attn_backend{
     .stands_in_for =
         "sage_varlen _sage_qk_int8_pv_fp8_cuda _sage_qk_int8_pv_fp8_cuda_sm90 _sage_qk_int8_pv_fp16_cuda "
         "_sage_qk_int8_pv_fp16_triton",
-    .check = Check,
+    .check = CheckSoftmaxScale,
     .speed = Speed,
     .plan = Plan,
 };

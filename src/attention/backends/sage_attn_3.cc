@@ -3,6 +3,7 @@
 #include <array>
 
 #include "attention/nvfp4_plan.h"
+#include "attention/option_values.h"
 
 namespace tessera {
 namespace {
@@ -47,24 +48,14 @@ constexpr AttentionCaps kCaps{
     .quantized_bits = 4,
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
-}
-
 // The products of flash attention, and the work of rounding.
 double Speed(const AttentionProblem&, const Device&) { return 0.7; }
 
-void Take(const Options& options, std::string_view key, bool* chosen) {
-  const OptionValue* value = options.Find(key);
-  if (value != nullptr) *chosen = std::get<bool>(*value);
-}
-
 std::unique_ptr<AttentionPlan> Plan(const AttentionProblem& problem, const Device& device, const Options& options) {
-  Nvfp4Options chosen;
-  Take(options, "per_block_mean", &chosen.per_block_mean);
-  Take(options, "smooth_k", &chosen.smooth_k);
-  Take(options, "sum_quantized", &chosen.sum_quantized);
-  Take(options, "divide_rounded", &chosen.divide_rounded);
+  const Nvfp4Options chosen{.per_block_mean = SwitchOf(options, "per_block_mean"),
+                            .smooth_k = SwitchOf(options, "smooth_k"),
+                            .sum_quantized = SwitchOf(options, "sum_quantized"),
+                            .divide_rounded = SwitchOf(options, "divide_rounded")};
   const bool dot = device.isa >= Isa::kAvx512Bf16 && device.bf16_dot_pays;
   return MakeNvfp4Plan(problem, device.isa, dot ? FlashArithmetic::kBf16Dot : FlashArithmetic::kF32, chosen);
 }
@@ -78,7 +69,7 @@ constinit const AttentionBackend k_sage_attn_3_backend{
     .summary = "SageAttention 3: every product in 4-bit floats with a scale per 16 (NVFP4)",
     .caps = kCaps,
     .options = kOptions,
-    .check = Check,
+    .check = CheckSoftmaxScale,
     .speed = Speed,
     .plan = Plan,
 };

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "attention/option_values.h"
 #include "attention/planner.h"
 #include "attention/tile_windows.h"
 #include "attention/window_search.h"
@@ -123,10 +124,6 @@ struct Settings {
   double sparsity = 0;
 };
 
-const std::string& TextOf(const Options& options, std::string_view key) {
-  return std::get<std::string>(*options.Find(key));
-}
-
 // Windows of three numbers each.
 std::vector<TileWindow> WindowsOf(const Options& options, std::string_view key) {
   const auto& numbers = std::get<std::vector<double>>(*options.Find(key));
@@ -141,7 +138,7 @@ std::vector<TileWindow> WindowsOf(const Options& options, std::string_view key) 
 
 Mode ModeOf(const Options& options) {
   constexpr std::array<std::string_view, 4> kWords = {"sta_inference", "sta_searching", "sta_tuning", "sta_tuning_cfg"};
-  const std::string word = Lower(TextOf(options, "sta_mode"));
+  const std::string word = Lower(WordOf(options, "sta_mode"));
   return static_cast<Mode>(std::find(kWords.begin(), kWords.end(), word) - kWords.begin());
 }
 
@@ -160,7 +157,7 @@ void RejectUnused(const Options& options, Mode mode) {
     const OptionValue& value = *options.Find(key);
     const auto* text = std::get_if<std::string>(&value);
     const bool is_given = text != nullptr ? !text->empty() : !std::get<std::vector<double>>(value).empty();
-    if (is_given && !is_used) Reject(fmt::format("sta_mode={} does not use {}", TextOf(options, "sta_mode"), key));
+    if (is_given && !is_used) Reject(fmt::format("sta_mode={} does not use {}", WordOf(options, "sta_mode"), key));
   }
 }
 
@@ -172,7 +169,7 @@ void CheckWindow(const TileWindow& window, const std::array<TileAxis, 3>& axes, 
 }
 
 void TakeWindows(const Options& options, const std::array<TileAxis, 3>& axes, int heads, Settings& settings) {
-  const std::string& file = TextOf(options, "mask_strategy_file_path");
+  const std::string& file = WordOf(options, "mask_strategy_file_path");
   const auto windows = WindowsOf(options, "window");
   if (windows.size() > 1) Reject(fmt::format("window has {} numbers, wanted three", 3 * windows.size()));
   if (file.empty()) {
@@ -195,10 +192,10 @@ void Tune(const Options& options, const std::array<TileAxis, 3>& axes, int heads
   if (settings.mode == Mode::kTuningCfg) folders.push_back("mask_search_files_path_neg");
   std::vector<WindowLosses> prompts;
   for (const std::string_view key : folders) {
-    if (TextOf(options, key).empty()) {
-      Reject(fmt::format("sta_mode={} needs {}: a folder of search results", TextOf(options, "sta_mode"), key));
+    if (WordOf(options, key).empty()) {
+      Reject(fmt::format("sta_mode={} needs {}: a folder of search results", WordOf(options, "sta_mode"), key));
     }
-    for (WindowLosses& losses : ReadWindowLosses(TextOf(options, key))) prompts.push_back(std::move(losses));
+    for (WindowLosses& losses : ReadWindowLosses(WordOf(options, key))) prompts.push_back(std::move(losses));
   }
   if (prompts[0].heads != heads) {
     Reject(fmt::format("the search results are for {} heads, the model has {}", prompts[0].heads, heads));
@@ -208,7 +205,7 @@ void Tune(const Options& options, const std::array<TileAxis, 3>& axes, int heads
   settings.strategy = std::move(tuned.strategy);
   settings.sparsity = tuned.sparsity;
   settings.save_to =
-      std::filesystem::path(TextOf(options, "save_dir")) / fmt::format("mask_strategy_s{}.json", settings.skip);
+      std::filesystem::path(WordOf(options, "save_dir")) / fmt::format("mask_strategy_s{}.json", settings.skip);
 }
 
 TileSize TileSizeOf(const Options& options) {
@@ -231,8 +228,8 @@ Settings SettingsOf(const AttentionProblem& problem, const Options& options) {
   settings.candidates = WindowsOf(options, "mask_candidates");
   for (const TileWindow& candidate : settings.candidates) CheckWindow(candidate, axes, "mask_candidates: ");
   const bool tunes = settings.mode == Mode::kTuning || settings.mode == Mode::kTuningCfg;
-  const bool has_file = !TextOf(options, "mask_strategy_file_path").empty();
-  settings.skip = std::get<int64_t>(*options.Find("skip_time_steps"));
+  const bool has_file = !WordOf(options, "mask_strategy_file_path").empty();
+  settings.skip = WholeOf(options, "skip_time_steps");
   if (settings.skip < 0) settings.skip = tunes ? kTunerSkip : has_file ? kStrategySkip : 0;
   if (settings.mode == Mode::kInference) TakeWindows(options, axes, problem.heads, settings);
   if (tunes) Tune(options, axes, problem.heads, settings);
@@ -519,7 +516,6 @@ constinit const AttentionPlanner k_sliding_tile_attn_planner{
     .caps = kCaps,
     .options = kOptions,
     .option_prefix = "sta_",
-    .check = nullptr,
     .speedup = Speedup,
     .plan = Plan,
 };

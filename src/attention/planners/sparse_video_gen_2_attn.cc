@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "attention/cluster_map.h"
+#include "attention/option_values.h"
 #include "attention/planner.h"
 #include "attention/token_clusters.h"
 #include "base/check.h"
@@ -114,14 +115,14 @@ struct Settings {
 };
 
 Settings SettingsFrom(const Options& options) {
-  const auto whole = [&](std::string_view key) { return std::get<int64_t>(*options.Find(key)); };
-  const auto number = [&](std::string_view key) { return std::get<double>(*options.Find(key)); };
+  const auto whole = [&](std::string_view key) { return WholeOf(options, key); };
+  const auto number = [&](std::string_view key) { return NumberOf(options, key); };
   return {static_cast<int32_t>(whole("num_q_centroids")),
           static_cast<int32_t>(whole("num_k_centroids")),
           {number("top_p_kmeans"), number("min_kc_ratio")},
           static_cast<int>(whole("kmeans_iter_init")),
           static_cast<int>(whole("kmeans_iter_step")),
-          std::get<bool>(*options.Find("zero_step_kmeans_init")),
+          SwitchOf(options, "zero_step_kmeans_init"),
           number("first_layers_fp"),
           number("first_times_fp"),
           whole("prompt_length")};
@@ -478,7 +479,6 @@ constinit const AttentionPlanner k_sparse_video_gen_2_attn_planner{
     .caps = kCaps,
     .options = kOptions,
     .option_prefix = "svg2_",
-    .check = nullptr,
     .speedup = [](const AttentionProblem&) { return 2.0; },
     .plan = Plan,
 };

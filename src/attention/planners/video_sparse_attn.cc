@@ -236,11 +236,6 @@ class VideoSparsePlanner final : public BlockPlanner {
   std::vector<int64_t> kept_;     // [batch]
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  const VideoGrid& grid = *problem.grid;
-  return grid.t > 0 && grid.h > 0 && grid.w > 0 ? "" : "the video grid has no tokens";
-}
-
 // By default nothing is left out.
 double Speedup(const AttentionProblem&) { return 0.95; }
 
@@ -256,7 +251,6 @@ constinit const AttentionPlanner k_video_sparse_attn_planner{
     .summary = "cubes of tokens attend to the cubes with the best mean keys; honours a checkpoint's coarse gate",
     .caps = kCaps,
     .options = kOptions,
-    .check = Check,
     .speedup = Speedup,
     .plan = Plan,
 };

@@ -452,11 +452,6 @@ class VmobaPlanner final : public BlockPlanner {
   bool dense_ = true;
 };
 
-std::string_view Check(const AttentionProblem& problem, const Device&) {
-  const VideoGrid& grid = *problem.grid;
-  return grid.t > 0 && grid.h > 0 && grid.w > 0 ? "" : "the video grid has no tokens";
-}
-
 // With a quarter of the similarity, about a quarter of the chunks.
 double Speedup(const AttentionProblem&) { return 2.5; }
 
@@ -474,7 +469,6 @@ constinit const AttentionPlanner k_vmoba_attn_planner{
     .caps = kCaps,
     .options = kOptions,
     .option_group = "moba_config",
-    .check = Check,
     .speedup = Speedup,
     .plan = Plan,
 };
