@@ -16,6 +16,14 @@ namespace tessera {
 namespace {
 constexpr int kGap = 3;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+// Sequence of a token, or -1 past the last.
+int SequenceOf(const std::vector<int32_t>& begins, int64_t token) {
+  for (size_t s = 0; s + 1 < begins.size(); ++s) {
+    if (token >= begins[s] && token < begins[s + 1]) return static_cast<int>(s);
+  }
+  return -1;
+}
+
 }  // namespace
 
 Rows::Rows(DType dtype, int64_t batch, int64_t length, int heads, int head_dim)
@@ -222,12 +230,36 @@ void AttentionCall::ExpectRight(const Visibility& visible, double slack) {
   }
 }
 
+void PoisonKeys(AttentionCall* call, int64_t batch, int64_t begin) {
+  for (int64_t token = begin; token < call->problem.kv_len; ++token) {
+    for (int head = 0; head < call->problem.kv_heads; ++head) {
+      for (int d = 0; d < call->problem.head_dim; ++d) {
+        call->k.Set(batch, token, head, d, kNan);
+        call->v.Set(batch, token, head, d, std::numeric_limits<double>::infinity());
+      }
+    }
+  }
+}
+
 Visibility VisibilityOf(const AttentionCall& call) {
   return [&call](int64_t batch, int, int64_t query, int64_t key) {
     const AttentionProblem& problem = call.problem;
     if ((problem.mask & kMaskCausal) != 0 && key > query + problem.kv_len - problem.q_len) return false;
     if ((problem.mask & kMaskCausalTopLeft) != 0 && key > query) return false;
     return (problem.mask & kMaskKeyLengths) == 0 || key < call.key_lengths[static_cast<size_t>(batch)];
+  };
+}
+
+Visibility PackedVisibility(const AttentionCall& call) {
+  return [&call](int64_t, int, int64_t query, int64_t key) {
+    const int sequence = SequenceOf(call.cu_seqlens_q, query);
+    if (sequence < 0 || SequenceOf(call.cu_seqlens_k, key) != sequence) return false;
+    const auto s = static_cast<size_t>(sequence);
+    const int64_t i = query - call.cu_seqlens_q[s], j = key - call.cu_seqlens_k[s];
+    const int64_t q_len = call.cu_seqlens_q[s + 1] - call.cu_seqlens_q[s];
+    const int64_t kv_len = call.cu_seqlens_k[s + 1] - call.cu_seqlens_k[s];
+    if ((call.problem.mask & kMaskCausal) != 0) return j <= i + kv_len - q_len;
+    return (call.problem.mask & kMaskCausalTopLeft) == 0 || j <= i;
   };
 }
 

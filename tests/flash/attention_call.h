@@ -77,7 +77,12 @@ class AttentionCall {
   const BlockPlan* blocks = nullptr;
 };
 
+// Fills keys with NaN and values with infinity from token `begin` on.
+void PoisonKeys(AttentionCall* call, int64_t batch, int64_t begin);
+
 // What the problem's own masks say, without varlen.
 Visibility VisibilityOf(const AttentionCall& call);
+// What the packed sequences and the causal mask within each say; tokens behind the last sequence see nothing.
+Visibility PackedVisibility(const AttentionCall& call);
 
 }  // namespace tessera

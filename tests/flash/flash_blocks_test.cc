@@ -12,14 +12,8 @@ void ExpectPlan(const std::string& line, PlanKind kind, int32_t q_step, bool que
   AttentionCall call(line);
   if ((call.problem.mask & kMaskKeyLengths) != 0) call.key_lengths = {150, 77};
   const BlockPlan plan = RandomPlan(call.problem, kind, q_step, query_masks);
-  const auto pairs = VisiblePairs(call.problem, plan);
-  const Visibility masks = VisibilityOf(call);
   call.blocks = &plan;
-  call.ExpectRight([&](int64_t batch, int head, int64_t query, int64_t key) {
-    const auto row = static_cast<size_t>((batch * call.problem.heads + head) * call.problem.q_len + query);
-    return pairs[row * static_cast<size_t>(call.problem.kv_len) + static_cast<size_t>(key)] &&
-           masks(batch, head, query, key);
-  });
+  call.ExpectRight(VisibilityOf(call, plan));
 }
 
 class FlashBlocks : public testing::TestWithParam<const char*> {

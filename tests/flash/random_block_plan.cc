@@ -99,4 +99,13 @@ std::vector<bool> VisiblePairs(const AttentionProblem& problem, const BlockPlan&
   return pairs;
 }
 
+Visibility VisibilityOf(const AttentionCall& call, const BlockPlan& plan) {
+  return [&call, pairs = VisiblePairs(call.problem, plan), masks = VisibilityOf(call)](int64_t batch, int head,
+                                                                                       int64_t query, int64_t key) {
+    const auto row = static_cast<size_t>((batch * call.problem.heads + head) * call.problem.q_len + query);
+    return pairs[row * static_cast<size_t>(call.problem.kv_len) + static_cast<size_t>(key)] &&
+           masks(batch, head, query, key);
+  };
+}
+
 }  // namespace tessera

@@ -4,6 +4,7 @@
 
 #include "attention/block_plan.h"
 #include "attention/problem.h"
+#include "flash/attention_call.h"
 
 namespace tessera {
 
@@ -14,5 +15,7 @@ BlockPlan RandomPlan(const AttentionProblem& problem, PlanKind kind, int32_t q_s
 
 // [batch * heads][q_len][kv_len]: what the plan lets through, in tokens.
 std::vector<bool> VisiblePairs(const AttentionProblem& problem, const BlockPlan& plan);
+// The same, and what the problem's own masks say.
+Visibility VisibilityOf(const AttentionCall& call, const BlockPlan& plan);
 
 }  // namespace tessera

@@ -1,5 +1,4 @@
 // Masks, block plans, broken and missing operands, and threads of SageAttention 3.
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -31,17 +30,6 @@ AttentionCall ExactCall(const std::string& line) {
     }
   }
   return call;
-}
-
-void PoisonKeys(AttentionCall* call, int64_t batch, int64_t begin) {
-  for (int64_t token = begin; token < call->problem.kv_len; ++token) {
-    for (int head = 0; head < call->problem.kv_heads; ++head) {
-      for (int d = 0; d < call->problem.head_dim; ++d) {
-        call->k.Set(batch, token, head, d, kNan);
-        call->v.Set(batch, token, head, d, std::numeric_limits<double>::infinity());
-      }
-    }
-  }
 }
 
 // On every instruction set; rows without keys must be 0 and -inf.
@@ -110,17 +98,7 @@ TEST(Nvfp4Masks, KeepPackedSequencesApart) {
     call.cu_seqlens_k = {0, 9, 20, 20, 100, 229, 300, 330};
     PoisonKeys(&call, 0, 330);
     for (int64_t i = 290; i < 300; ++i) call.q.Set(0, i, 0, 1, kNan);
-    const auto sequence = [](const std::vector<int32_t>& begins, int64_t token) {
-      return std::upper_bound(begins.begin(), begins.end(), token) - begins.begin() - 1;
-    };
-    ExpectExact(&call, [&](int64_t, int, int64_t query, int64_t key) {
-      const auto s = sequence(call.cu_seqlens_q, query);
-      if (s == 7 || sequence(call.cu_seqlens_k, key) != s) return false;
-      if ((call.problem.mask & kMaskCausal) == 0) return true;
-      const auto n = static_cast<size_t>(s);
-      const int64_t i = query - call.cu_seqlens_q[n + 1], j = key - call.cu_seqlens_k[n + 1];
-      return j <= i;
-    });
+    ExpectExact(&call, PackedVisibility(call));
   }
 }
 
@@ -144,15 +122,6 @@ TEST(Nvfp4Masks, TakeMeansPerSequence) {
   }
 }
 
-Visibility Planned(const AttentionCall& call, const BlockPlan& plan) {
-  return [&call, pairs = VisiblePairs(call.problem, plan), masks = VisibilityOf(call)](int64_t batch, int head,
-                                                                                       int64_t query, int64_t key) {
-    const auto row = static_cast<size_t>((batch * call.problem.heads + head) * call.problem.q_len + query);
-    return pairs[row * static_cast<size_t>(call.problem.kv_len) + static_cast<size_t>(key)] &&
-           masks(batch, head, query, key);
-  };
-}
-
 void ExpectPlan(const std::string& line, PlanKind kind, int32_t q_step, bool query_masks) {
   AttentionCall call = ExactCall(line);
   if ((call.problem.mask & kMaskKeyLengths) != 0) {
@@ -161,7 +130,7 @@ void ExpectPlan(const std::string& line, PlanKind kind, int32_t q_step, bool que
   }
   const BlockPlan plan = RandomPlan(call.problem, kind, q_step, query_masks);
   call.blocks = &plan;
-  ExpectExact(&call, Planned(call, plan));
+  ExpectExact(&call, VisibilityOf(call, plan));
 }
 
 TEST(Nvfp4Blocks, AreWalkedAsPlanned) {
@@ -179,7 +148,7 @@ TEST(Nvfp4Blocks, AreAsAccurateAsWholeCalls) {
     AttentionCall call = MakeSageCall("bf16 b2 h4/2 d64 q260 kv390 mask=none", Operands::kBiased);
     const BlockPlan plan = RandomPlan(call.problem, kind, 100, true);
     call.blocks = &plan;
-    const Answer answer = call.Solve(Planned(call, plan));
+    const Answer answer = call.Solve(VisibilityOf(call, plan));
     for (const Nvfp4Variant& variant : Nvfp4Variants()) {
       RunNvfp4(&call, variant);
       EXPECT_LE(call.Compare(answer).relative, 0.1) << variant.name << " " << static_cast<int>(kind);

@@ -16,17 +16,6 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-void PoisonKeys(AttentionCall* call, int64_t batch, int64_t begin) {
-  for (int64_t token = begin; token < call->problem.kv_len; ++token) {
-    for (int head = 0; head < call->problem.kv_heads; ++head) {
-      for (int d = 0; d < call->problem.head_dim; ++d) {
-        call->k.Set(batch, token, head, d, kNan);
-        call->v.Set(batch, token, head, d, std::numeric_limits<double>::infinity());
-      }
-    }
-  }
-}
-
 // Every recipe on every instruction set; rows without keys must be 0 and -inf.
 void ExpectRight(AttentionCall* call, const Visibility& visible) {
   const Answer answer = call->Solve(visible);
@@ -98,17 +87,7 @@ TEST(SageMasks, KeepPackedSequencesApart) {
     call.cu_seqlens_q = {0, 5, 5, 70, 71, 200, 230, 290};
     call.cu_seqlens_k = {0, 9, 20, 20, 100, 229, 300, 330};
     PoisonKeys(&call, 0, 330);
-    const auto sequence = [](const std::vector<int32_t>& begins, int64_t token) {
-      return std::upper_bound(begins.begin(), begins.end(), token) - begins.begin() - 1;
-    };
-    ExpectRight(&call, [&](int64_t, int, int64_t query, int64_t key) {
-      const auto s = sequence(call.cu_seqlens_q, query);
-      if (s == 7 || sequence(call.cu_seqlens_k, key) != s) return false;
-      if ((call.problem.mask & kMaskCausal) == 0) return true;
-      const auto n = static_cast<size_t>(s);
-      const int64_t i = query - call.cu_seqlens_q[n + 1], j = key - call.cu_seqlens_k[n + 1];
-      return j <= i;
-    });
+    ExpectRight(&call, PackedVisibility(call));
   }
 }
 
@@ -139,14 +118,8 @@ void ExpectPlan(const std::string& line, PlanKind kind, int32_t q_step, bool que
     for (int64_t b = 0; b < 2; ++b) PoisonKeys(&call, b, call.key_lengths[static_cast<size_t>(b)]);
   }
   const BlockPlan plan = RandomPlan(call.problem, kind, q_step, query_masks);
-  const auto pairs = VisiblePairs(call.problem, plan);
-  const Visibility masks = VisibilityOf(call);
   call.blocks = &plan;
-  ExpectRight(&call, [&](int64_t batch, int head, int64_t query, int64_t key) {
-    const auto row = static_cast<size_t>((batch * call.problem.heads + head) * call.problem.q_len + query);
-    return pairs[row * static_cast<size_t>(call.problem.kv_len) + static_cast<size_t>(key)] &&
-           masks(batch, head, query, key);
-  });
+  ExpectRight(&call, VisibilityOf(call, plan));
 }
 
 TEST(SageBlocks, AreWalkedAsPlanned) {

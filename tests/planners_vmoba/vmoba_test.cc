@@ -5,11 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "attention/registry.h"
-#include "attention/rules.h"
 #include "base/error.h"
 #include "parallel/parallel_for.h"
 #include "planners_vmoba/chunk_definition.h"
-#include "platform/cpu/cpu.h"
 #include "support/temporary_folder.h"
 
 namespace tessera {
@@ -198,21 +196,7 @@ TEST(Vmoba, WorksWithEveryKernelThatWalksBlocks) {
   const PlannerOperands operands = PlannerOperands::Random(problem, 12);
   const ChunkSettings settings{.chunk = {2, 4, 4}, .top = 5};
   const std::vector<double> exact = Attend(operands, DefinedPairs(operands, settings));
-  int compositions = 0;
-  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().compositions()) {
-    if (backend->planner->name != "vmoba_attn") continue;
-    if (!Refusals(*backend, problem, CpuDevice()).empty()) continue;
-    ++compositions;
-    const auto plan = PlanFor(std::string(backend->name), problem, OptionsOf(settings));
-    const PlannerOutcome outcome = RunAt(*plan, operands);
-    double apart = 0, size = 0;
-    for (size_t i = 0; i < exact.size(); ++i) {
-      apart += std::abs(static_cast<double>(outcome.out[i]) - exact[i]);
-      size += std::abs(exact[i]);
-    }
-    EXPECT_LE(apart / size, backend->kernel->caps.fidelity == Fidelity::kExact ? 0.01 : 0.25) << backend->name;
-  }
-  EXPECT_GE(compositions, 3);
+  EXPECT_GE(ExpectEveryKernelRight("vmoba_attn", operands, OptionsOf(settings), exact), 3);
 }
 
 TEST(Vmoba, RefusesSettingsThatDoNotGoTogether) {

@@ -7,8 +7,11 @@
 #include <numeric>
 #include <random>
 
+#include <gtest/gtest.h>
+
 #include "attention/allocation_count.h"
 #include "attention/registry.h"
+#include "attention/rules.h"
 #include "platform/cpu/cpu.h"
 #include "tensor/storage.h"
 
@@ -180,6 +183,25 @@ std::vector<double> Attend(const PlannerOperands& operands, const std::vector<ui
     }
   }
   return out;
+}
+
+int ExpectEveryKernelRight(const std::string& planner, const PlannerOperands& operands, const Options& options,
+                           const std::vector<double>& exact) {
+  int compositions = 0;
+  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().compositions()) {
+    if (backend->planner->name != planner) continue;
+    if (!Refusals(*backend, operands.problem, CpuDevice()).empty()) continue;
+    ++compositions;
+    const auto plan = PlanFor(std::string(backend->name), operands.problem, options);
+    const PlannerOutcome outcome = RunAt(*plan, operands);
+    double apart = 0, size = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      apart += std::abs(static_cast<double>(outcome.out[i]) - exact[i]);
+      size += std::abs(exact[i]);
+    }
+    EXPECT_LE(apart / size, backend->kernel->caps.fidelity == Fidelity::kExact ? 0.01 : 0.25) << backend->name;
+  }
+  return compositions;
 }
 
 double MostApart(const std::vector<float>& a, const std::vector<double>& b) {

@@ -49,6 +49,11 @@ std::vector<uint8_t> SeenPairs(const BlockPlan* plan, const PlannerOperands& ope
 // Softmax over the seen pairs, in doubles; [batch, seq, heads, head_dim].
 std::vector<double> Attend(const PlannerOperands& operands, const std::vector<uint8_t>& seen);
 
+// Expects `exact` of every composition of the planner that takes the problem, in relative L1: 0.01 of exact kernels,
+// 0.25 of the others. Returns how many there are.
+int ExpectEveryKernelRight(const std::string& planner, const PlannerOperands& operands, const Options& options,
+                           const std::vector<double>& exact);
+
 double MostApart(const std::vector<float>& a, const std::vector<double>& b);
 double MostApart(const std::vector<float>& a, const std::vector<float>& b);
 

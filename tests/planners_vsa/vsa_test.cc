@@ -6,8 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "attention/registry.h"
-#include "attention/rules.h"
 #include "base/error.h"
 #include "parallel/parallel_for.h"
 #include "planners_vsa/planner_call.h"
@@ -287,21 +285,7 @@ TEST(Vsa, WorksWithEveryKernelThatWalksBlocks) {
       ParseAttentionProblem("bf16 b1 h2/2 d64 q330 kv330 mask=none grid=5x8x8+4+6 gate lse");
   const PlannerOperands operands = PlannerOperands::Random(problem, 12);
   const std::vector<double> exact = Definition(operands, 0.5, {4, 4, 4}).Output();
-  int compositions = 0;
-  for (const AttentionBackend* backend : AttentionRegistry::BuiltIn().compositions()) {
-    if (backend->planner->name != "video_sparse_attn") continue;
-    if (!Refusals(*backend, problem, CpuDevice()).empty()) continue;
-    ++compositions;
-    const auto plan = PlanFor(std::string(backend->name), problem, Sparsity(0.5));
-    const PlannerOutcome outcome = RunAt(*plan, operands);
-    double apart = 0, size = 0;
-    for (size_t i = 0; i < exact.size(); ++i) {
-      apart += std::abs(static_cast<double>(outcome.out[i]) - exact[i]);
-      size += std::abs(exact[i]);
-    }
-    EXPECT_LE(apart / size, backend->kernel->caps.fidelity == Fidelity::kExact ? 0.01 : 0.25) << backend->name;
-  }
-  EXPECT_GE(compositions, 3);
+  EXPECT_GE(ExpectEveryKernelRight("video_sparse_attn", operands, Sparsity(0.5), exact), 3);
 }
 
 TEST(Vsa, RefusesTileSizesThatAreNone) {
