@@ -10,6 +10,7 @@
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "layers/rotary.h"
+#include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
 #include "models/token_embedding.h"
@@ -252,12 +253,11 @@ class Qwen3Encoder final : public TextEncoder {
     Rotate(q, sizes_.heads, layer.q_norm, pass.rotary);
     Rotate(k, sizes_.kv_heads, layer.k_norm, pass.rotary);
     Tensor out = workspace.Take(q.shape(), job_.compute);
-    const int64_t q_row = sizes_.q_width(), kv_row = sizes_.kv_width(), tokens = q.dim(0), dim = sizes_.head_dim;
     AttentionIO io;
-    io.q = {q.raw(), tokens * q_row, q_row, dim};
-    io.k = {k.raw(), tokens * kv_row, kv_row, dim};
-    io.v = {v.raw(), tokens * kv_row, kv_row, dim};
-    io.out = {out.mutable_raw(), tokens * q_row, q_row, dim};
+    io.q = HeadsOf(q, sizes_.head_dim);
+    io.k = HeadsOf(k, sizes_.head_dim);
+    io.v = HeadsOf(v, sizes_.head_dim);
+    io.out = HeadsOf(&out, sizes_.head_dim);
     io.key_lengths = {&pass.valid, 1};
     pass.context.attention.Run(SiteOf(index), pass.problem, io, workspace);
     AddGated(residual, layer.o.Forward(out, job_.compute, workspace), {});

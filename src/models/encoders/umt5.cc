@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
 #include "models/token_embedding.h"
@@ -167,13 +168,12 @@ class Umt5Encoder final : public TextEncoder {
     const Tensor k = layer.k.Forward(normed, job_.compute, workspace);
     const Tensor v = layer.v.Forward(normed, job_.compute, workspace);
     Tensor out = workspace.Take(q.shape(), job_.compute);
-    const int64_t tokens = q.dim(0), row = sizes_.inner(), dim = sizes_.d_kv;
     AttentionIO io;
-    io.q = {q.raw(), tokens * row, row, dim};
-    io.k = {k.raw(), tokens * row, row, dim};
-    io.v = {v.raw(), tokens * row, row, dim};
-    io.out = {out.mutable_raw(), tokens * row, row, dim};
-    io.bias = PositionBias(layer, tokens, workspace);
+    io.q = HeadsOf(q, sizes_.d_kv);
+    io.k = HeadsOf(k, sizes_.d_kv);
+    io.v = HeadsOf(v, sizes_.d_kv);
+    io.out = HeadsOf(&out, sizes_.d_kv);
+    io.bias = PositionBias(layer, q.dim(0), workspace);
     io.key_lengths = {&pass.valid, 1};
     pass.context.attention.Run(SiteOf(index), pass.problem, io, workspace);
     AddGated(residual, layer.o.Forward(out, job_.compute, workspace), {});

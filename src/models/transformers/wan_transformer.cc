@@ -12,6 +12,7 @@
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "layers/timestep_embedding.h"
+#include "models/attention_rows.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -392,10 +393,10 @@ void WanForwardPass::Rotate(Tensor& rows) noexcept {
 }
 
 BshdIn WanForwardPass::Heads(const Tensor& rows) const noexcept {
-  return {rows.raw(), rows.numel(), inner_, weights_.config.attention_head_dim};
+  return HeadsOf(rows, weights_.config.attention_head_dim);
 }
 BshdOut WanForwardPass::HeadsOut(Tensor& rows) const noexcept {
-  return {rows.mutable_raw(), rows.numel(), inner_, weights_.config.attention_head_dim};
+  return HeadsOf(&rows, weights_.config.attention_head_dim);
 }
 
 // Keys and values of the rows.

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/picture_preprocessing.h"
 #include "models/vision_encoder.h"
@@ -233,12 +234,12 @@ class ClipEncoder final : public VisionEncoder {
     const Tensor k = layer.k.Forward(normed, job_.compute, workspace);
     const Tensor v = layer.v.Forward(normed, job_.compute, workspace);
     Tensor out = workspace.Take(q.shape(), job_.compute);
-    const int64_t row = sizes_.width, all = sizes_.tokens() * row, dim = sizes_.head_dim();
+    const int64_t dim = sizes_.head_dim();
     AttentionIO io;
-    io.q = {q.raw(), all, row, dim};
-    io.k = {k.raw(), all, row, dim};
-    io.v = {v.raw(), all, row, dim};
-    io.out = {out.mutable_raw(), all, row, dim};
+    io.q = HeadsOf(q, dim);
+    io.k = HeadsOf(k, dim);
+    io.v = HeadsOf(v, dim);
+    io.out = HeadsOf(&out, dim);
     pass.context.attention.Run(SiteOf(index), pass.problem, io, workspace);
     AddGated(residual, layer.out.Forward(out, job_.compute, workspace), {});
   }
