@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/round_up.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
 
@@ -10,8 +11,6 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kTilesPerItem = 8;
-
-int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 void Widen(const ExactTileKernels& kernels, DType dtype, const void* from, float* to, int64_t count) {
   if (dtype == DType::kF32) return kernels.widen_f32(from, to, count);

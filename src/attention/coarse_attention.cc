@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/round_up.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
 namespace {
 
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
-
-int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 // Up to kLanes query tiles of one head.
 struct Group {

@@ -1,23 +1,16 @@
 #include "attention/composition.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "base/round_up.h"
 
 namespace tessera {
 namespace {
-
-constexpr size_t kAlignment = 64;
-
-size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-double Now() noexcept {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 HeadDims Both(const HeadDims& a, const HeadDims& b) noexcept {
   const int step = std::lcm(a.step, b.step);
@@ -60,13 +53,13 @@ class ComposedPlan final : public AttentionPlan {
     const auto kernel_workspace = workspace.subspan(planning);
     double walking = 0;
     const auto attend = [&](const AttentionIO& planned) {
-      const double begin = Now();
+      const double begin = SecondsNow();
       kernel_->Run(planned, kernel_workspace);
-      walking += Now() - begin;
+      walking += SecondsNow() - begin;
     };
-    const double begin = Now();
+    const double begin = SecondsNow();
     planner_->Run(io, attend, workspace.first(planning));
-    planning_seconds_ = Now() - begin - walking;
+    planning_seconds_ = SecondsNow() - begin - walking;
   }
 
  private:

@@ -1,7 +1,6 @@
 #include "attention/layer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 
 #include <fmt/format.h>
@@ -10,6 +9,7 @@
 #include "attention/request_options.h"
 #include "attention/rules.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -36,10 +36,6 @@ size_t HashOf(const AttentionSite& site, const AttentionProblem& problem) noexce
     hash ^= hash >> 29;
   }
   return hash;
-}
-
-double Now() noexcept {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -220,9 +216,9 @@ void AttentionContext::RunUse(Use& use, const AttentionIO& io, Workspace& worksp
   const Workspace::Scope scope(workspace);
   const size_t bytes = plan.workspace_bytes();
   const std::span<std::byte> scratch(static_cast<std::byte*>(workspace.TakeBytes(bytes)), bytes);
-  const double begin = Now();
+  const double begin = SecondsNow();
   plan.Run(io, scratch);
-  use.seconds += Now() - begin;
+  use.seconds += SecondsNow() - begin;
   use.density += plan.density();
   ++use.calls;
   const auto step = static_cast<size_t>(std::max(step_, 0));

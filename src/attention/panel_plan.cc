@@ -7,6 +7,7 @@
 
 #include "attention/partial_sum.h"
 #include "base/check.h"
+#include "base/round_up.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -20,11 +21,8 @@ constexpr int64_t kChunk = 128;                         // queries of QueryScope
 constexpr int64_t kMostEdgePanels = 64;                 // of a thread; further edges are visited where they lie
 constexpr int64_t kStretchWords = 32;                   // of 64 queries each that are regrouped together
 constexpr int64_t kCallKeys = 24;                       // a regrouped call costs about this many keys besides its own
-constexpr size_t kAlignment = 64;
 
-size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-PanelSizes Aligned(const PanelSizes& sizes) {
+PanelSizes AlignedSizes(const PanelSizes& sizes) {
   return {Aligned(sizes.key_panel), Aligned(sizes.value_panel), Aligned(sizes.survey), Aligned(sizes.head),
           Aligned(sizes.scratch)};
 }
@@ -40,7 +38,7 @@ float Larger(float a, float b) { return std::isnan(b) || b > a ? b : a; }
 class PanelPlan final : public AttentionPlan {
  public:
   PanelPlan(const AttentionProblem& problem, std::unique_ptr<const PanelKernel> kernel)
-      : problem_(problem), kernel_(std::move(kernel)), sizes_(Aligned(kernel_->sizes())) {
+      : problem_(problem), kernel_(std::move(kernel)), sizes_(AlignedSizes(kernel_->sizes())) {
     panels_ = static_cast<size_t>((problem.kv_len + kFlashBlock - 1) / kFlashBlock);
     head_bytes_ = sizes_.head + panels_ * (sizes_.survey + sizes_.key_panel + sizes_.value_panel);
     const size_t fitting = kMostPackedBytes / std::max<size_t>(head_bytes_, 1);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/round_up.h"
 #include "kernels/clustering/cluster_choice.h"
 #include "kernels/clustering/cluster_kernels.h"
 #include "parallel/parallel_for.h"
@@ -18,9 +19,6 @@ constexpr int64_t kTileTokens = 48;     // whose scores are held at a time
 constexpr int64_t kPieceClusters = 16;  // moved by one thread in one go
 constexpr int64_t kPartialRows = 64;    // added before their sum joins the total, against rounding
 constexpr int64_t kMostChannels = 256;
-
-int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-size_t Aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 GemmElement ElementOf(DType dtype) {
   return dtype == DType::kF32 ? GemmElement::kF32 : dtype == DType::kBF16 ? GemmElement::kBF16 : GemmElement::kF16;

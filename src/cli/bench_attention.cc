@@ -1,7 +1,6 @@
 #include "cli/bench_attention.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
@@ -11,6 +10,7 @@
 #include "attention/request_options.h"
 #include "attention/rules.h"
 #include "base/atomic_file.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/bench_operands.h"
@@ -41,8 +41,6 @@ struct Times {
   double density = 1;
 };
 
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -63,20 +61,20 @@ Times Measure(AttentionPlan& plan, const AttentionProblem& problem, AttentionIO 
   const int first = problem.step >= 0 ? problem.step : 2 * (runs + 1);
   const auto step_of = [&](int run) { return problem.step >= 0 ? first : first + run; };
   Times times;
-  const double begin = Now();
+  const double begin = SecondsNow();
   plan.BeginRequest({.steps = problem.step >= 0 ? first + 1 : 4 * (runs + 1),
                      .layers = problem.layer >= 0 ? problem.layer + 1 : kLayers});
-  times.preparing = Now() - begin;
+  times.preparing = SecondsNow() - begin;
   io.place.layer = problem.layer >= 0 ? problem.layer : SparsestLayer(plan, first);
   const size_t bytes = plan.workspace_bytes();
   const auto workspace = AllocateAligned(bytes);
   std::vector<double> seconds, planning;
   for (int run = 0; run <= runs; ++run) {
     plan.BeginStep(step_of(run));
-    const double start = Now();
+    const double start = SecondsNow();
     plan.Run(io, {workspace.get(), bytes});
     if (run == 0) continue;  // the first warms up
-    seconds.push_back(Now() - start);
+    seconds.push_back(SecondsNow() - start);
     planning.push_back(plan.planning_seconds());
   }
   times.run = Median(seconds);
@@ -103,9 +101,9 @@ Json Refused(const Job& job) {
 // Shares of peaks count what was visited; GFLOP/s also as if every visible pair had been.
 Json Describe(const Job& job, const Device& device, const Peaks& peaks, const BenchAttentionOptions& options) {
   const BenchOperands operands = MakeBenchOperands(job.problem);
-  const double begin = Now();
+  const double begin = SecondsNow();
   const auto plan = MakePlan(*job.backend, job.problem, device, job.options);
-  const double making = Now() - begin;
+  const double making = SecondsNow() - begin;
   const Times times = Measure(*plan, job.problem, operands.io, options.runs);
   if (!plan->failure().empty()) {
     throw Error(ErrorKind::kUnsupported, fmt::format("attention backend '{}' failed at '{}': {}", job.backend->name,

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/atomic_file.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/round_up.h"
 #include "models/cost_meter.h"
 
 namespace tessera {
@@ -31,7 +32,7 @@ std::vector<Lifetime> LifetimesOf(const std::vector<ProgramStep>& steps, size_t 
 }
 
 size_t AlignedBytes(const Shape& shape, DType dtype) noexcept {
-  return (static_cast<size_t>(shape.numel()) * SizeOf(dtype) + 63) / 64 * 64;
+  return Aligned(static_cast<size_t>(shape.numel()) * SizeOf(dtype));
 }
 
 // Largest first, each at the lowest place that is free during its whole life.

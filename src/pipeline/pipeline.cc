@@ -9,6 +9,7 @@
 #include "attention/request_options.h"
 #include "attention/schedule_file.h"
 #include "base/atomic_file.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "media/generation_text.h"

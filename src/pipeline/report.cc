@@ -103,10 +103,6 @@ nlohmann::json Report::ToJson(const std::string& prompt, const std::string& mode
   return json;
 }
 
-double SecondsNow() noexcept {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 size_t ResidentBytes() noexcept {
   std::ifstream file("/proc/self/statm");
   size_t total = 0, resident = 0;

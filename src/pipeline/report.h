@@ -45,7 +45,6 @@ class Report {
   double total_seconds_ = 0;
 };
 
-double SecondsNow() noexcept;  // steady clock
 size_t ResidentBytes() noexcept;
 size_t PeakResidentBytes() noexcept;
 

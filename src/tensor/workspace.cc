@@ -2,13 +2,12 @@
 
 #include <algorithm>
 
+#include "base/round_up.h"
 #include "tensor/storage.h"
 
 namespace tessera {
 namespace {
-constexpr size_t kAlignment = 64;
 constexpr size_t kSmallestChunk = size_t{1} << 20;
-size_t RoundUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 }  // namespace
 
 void Workspace::Reserve(size_t bytes) {
@@ -30,7 +29,7 @@ Tensor Workspace::Take(const Shape& shape, DType dtype) noexcept {
 }
 
 void* Workspace::TakeBytes(size_t bytes) noexcept {
-  const size_t needed = RoundUp(std::max<size_t>(bytes, 1));
+  const size_t needed = Aligned(std::max<size_t>(bytes, 1));
   while (current_ < chunks_.size() && chunks_[current_].size - chunks_[current_].used < needed) {
     if (current_ + 1 == chunks_.size()) break;
     ++current_;

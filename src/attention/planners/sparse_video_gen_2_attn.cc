@@ -13,6 +13,7 @@
 #include "attention/token_clusters.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/round_up.h"
 #include "kernels/clustering/cluster_choice.h"
 #include "parallel/parallel_for.h"
 
@@ -152,8 +153,6 @@ class CentroidCache {
   std::vector<bool> warm_;
   std::unique_ptr<float[]> centroids_;
 };
-
-size_t Aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 class ClusterPlanner final : public BlockPlanner {
  public:

@@ -11,6 +11,7 @@
 #include "attention/planner.h"
 #include "attention/ranking.h"
 #include "attention/registry.h"
+#include "base/round_up.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -59,8 +60,6 @@ int64_t KeptBlocks(double sparsity, int64_t blocks) {
   const auto kept = static_cast<int64_t>(std::ceil((1 - sparsity) * static_cast<double>(blocks)));
   return std::min(std::max<int64_t>(kept, 1), blocks);
 }
-
-size_t Aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Blocks are the cubes of the grid, then the text. Text keys are visible to every query and text queries see every key;
 // text has no part in the coarse stage. With key lengths, hidden tokens are left out of the means of keys, and cubes

@@ -13,6 +13,7 @@
 #include "attention/planner.h"
 #include "attention/registry.h"
 #include "base/error.h"
+#include "base/round_up.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -101,8 +102,6 @@ constexpr AttentionCaps kCaps{
     .wants_grid = true,
     .fidelity = Fidelity::kSparse,
 };
-
-size_t Aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 enum Kind { kTemporal, kSpatial, kSpatioTemporal, kKinds };
 

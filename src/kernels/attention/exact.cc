@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/round_up.h"
 #include "kernels/attention/exact_tile.h"
 #include "kernels/attention/visible_keys.h"
 #include "parallel/parallel_for.h"
@@ -22,7 +23,6 @@ constexpr float kNoKey = -std::numeric_limits<float>::infinity();
 // Keys of one tile: fewer when heads are wide, so that a tile stays in the second level cache.
 int64_t KeysOfTile(int head_dim) { return head_dim <= 256 ? 128 : 64; }
 
-int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 int64_t PaddedDim(int head_dim) { return RoundUp(head_dim, kExactRows); }
 
 // Rows of a panel are kept off multiples of 4 KiB, which would all fall into one cache set.

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "base/round_up.h"
 #include "kernels/onednn/engine.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
@@ -50,8 +51,6 @@ struct BandPrimitive {
   dnnl::convolution_forward::primitive_desc desc;
   dnnl::convolution_forward primitive;
 };
-
-size_t Aligned(size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/round_up.h"
 #include "kernels/linear/gemm_kernels.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
@@ -18,8 +19,6 @@ constexpr int64_t kMostSrcBytes = int64_t{80} << 20;  // packed src at once
 constexpr int64_t kItemsPerThread = 4;
 constexpr int64_t kFewestPackedWords = 1 << 14;  // below, a second thread costs more than it saves
 
-int64_t RoundUp(int64_t value, int64_t step) noexcept { return (value + step - 1) / step * step; }
-size_t Aligned(size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 size_t FloatBytes(int64_t a, int64_t b) noexcept { return Aligned(static_cast<size_t>(a * b) * sizeof(float)); }
 
 GemmElement ElementOf(DType dtype) noexcept {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/round_up.h"
 #include "base/text.h"
 #include "media/film_formats.h"
 #include "media/video/libav.h"
@@ -64,8 +65,6 @@ Libav<T> Owned(T* object) {
   if (object == nullptr) throw std::bad_alloc();
   return Libav<T>(object);
 }
-
-int64_t RoundUp(int64_t side, int64_t multiple) { return (side + multiple - 1) / multiple * multiple; }
 
 class VideoFilm final : public FilmWriter {
  public:

@@ -1,9 +1,9 @@
 #include "platform/cpu/peak.h"
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
+#include "base/clock.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
 #include "platform/cpu/peak_loops.h"
@@ -11,8 +11,6 @@
 
 namespace tessera {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 PeakLoop LoopOf(PeakKind kind) {
   const Isa isa = ActiveIsa();
@@ -28,13 +26,13 @@ double Median(std::vector<double> values) {
 
 double ReadAll(const std::shared_ptr<std::byte>& buffer, size_t words) {
   const auto* numbers = reinterpret_cast<const uint64_t*>(buffer.get());
-  const double begin = Now();
+  const double begin = SecondsNow();
   ParallelFor(static_cast<int64_t>(words), 1 << 16, [&](int64_t from, int64_t to) {
     uint64_t sum = 0;
     for (int64_t i = from; i < to; ++i) sum += numbers[i];
     asm volatile("" : : "r"(sum));
   });
-  return Now() - begin;
+  return SecondsNow() - begin;
 }
 
 }  // namespace
@@ -46,9 +44,9 @@ double QuickPeak(PeakKind kind) noexcept {
   loop.run(kRounds);
   double best = 0;
   for (int i = 0; i < 5; ++i) {
-    const double begin = Now();
+    const double begin = SecondsNow();
     loop.run(kRounds);
-    best = std::max(best, kRounds * loop.operations_per_round / (Now() - begin));
+    best = std::max(best, kRounds * loop.operations_per_round / (SecondsNow() - begin));
   }
   return best;
 }
@@ -59,9 +57,9 @@ double MeasurePeak(PeakKind kind, int runs) {
   const auto rounds = static_cast<int64_t>(0.05 * QuickPeak(kind) / loop.operations_per_round) + 1;
   std::vector<double> speeds;
   for (int i = 0; i < runs; ++i) {
-    const double begin = Now();
+    const double begin = SecondsNow();
     ParallelItems(Threads(), [&](int64_t, int) { loop.run(rounds); });
-    speeds.push_back(static_cast<double>(rounds) * loop.operations_per_round * Threads() / (Now() - begin));
+    speeds.push_back(static_cast<double>(rounds) * loop.operations_per_round * Threads() / (SecondsNow() - begin));
   }
   return Median(speeds);
 }
