@@ -37,6 +37,8 @@ constexpr Flag kJobFlags[] = {
     {"height", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
     {"width", FlagKind::kInt, "pixels", "", "the model's own", "", "", "", 1, 1e9},
     {"num-inference-steps", FlagKind::kInt, "denoising steps", "", "the model's own", "", "", "", 1, 1e6},
+    {"dmd-denoising-steps", FlagKind::kInts, "timesteps of a model that was distilled for few steps: 1000,757,522", "",
+     "the model's own", "", "", "", 1, 1000},
     {"guidance-scale", FlagKind::kFloat, "classifier-free guidance; above 1 every step runs twice", "",
      "the model's own", "", "", "", 0, 1e4},
     {"guidance-scale-2", FlagKind::kFloat, "the same for the second expert of models that have two", "",
@@ -218,6 +220,7 @@ void ReadJob(const FlagValues& values, GenerateRequest& request) {
   Assign(request.height, values.Has("height"), values.Int("height", 0));
   Assign(request.width, values.Has("width"), values.Int("width", 0));
   Assign(request.num_inference_steps, values.Has("num-inference-steps"), values.Int("num-inference-steps", 0));
+  if (values.Has("dmd-denoising-steps")) request.dmd_denoising_steps = values.Ints("dmd-denoising-steps");
   Assign(request.guidance_scale, values.Has("guidance-scale"), values.Float("guidance-scale", 0));
   Assign(request.guidance_scale_2, values.Has("guidance-scale-2"), values.Float("guidance-scale-2", 0));
   Assign(request.num_frames, values.Has("num-frames"), values.Int("num-frames", 0));
@@ -326,6 +329,16 @@ int64_t WholeSetting(const GenerationText& text, const std::string& flag) {
   return *value;
 }
 
+std::vector<int64_t> WholesSetting(const GenerationText& text, const std::string& flag) {
+  std::vector<int64_t> wholes;
+  for (const std::string& word : Split(Setting(text, flag), ',')) {
+    const auto value = ParseInt(word);
+    if (!value) RefuseSetting(text, flag, "whole numbers with commas between them");
+    wholes.push_back(*value);
+  }
+  return wholes;
+}
+
 std::map<std::string, std::string> OverridesOf(const std::string& text) {
   std::map<std::string, std::string> overrides;
   constexpr const char* kSource = "--from-image: component-attention-backends";
@@ -340,6 +353,7 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
     return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
   };
   if (open("max-sequence-length")) request.max_sequence_length = WholeSetting(text, "max-sequence-length");
+  if (open("dmd-denoising-steps")) request.dmd_denoising_steps = WholesSetting(text, "dmd-denoising-steps");
   if (open("image-path")) request.image_paths = Split(Setting(text, "image-path"), '\n');
   if (open("attention-backend")) request.attention_backend = Setting(text, "attention-backend");
   if (open("attention-backend-config")) SetBackendOptions(Setting(text, "attention-backend-config"), request);

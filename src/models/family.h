@@ -15,6 +15,7 @@
 #include "models/text_encoder.h"
 #include "models/vision_encoder.h"
 #include "schedulers/scheduler.h"
+#include "tensor/random.h"
 #include "weights/model_folder.h"
 
 namespace tessera {
@@ -40,6 +41,7 @@ struct DenoisingJob {
   std::vector<PictureSize> references;  // after PrepareReference
   DType compute = DType::kF32;          // of the denoiser
   int64_t frames = 1;
+  std::vector<int64_t> timesteps = {};  // of a distilled model, falling from 1000; empty: its scheduler chooses
 };
 
 // A prompt as one encoder gets it.
@@ -65,8 +67,8 @@ struct Conditioning {
 class Denoiser {
  public:
   virtual ~Denoiser() = default;
-  // Before every step: may load what this timestep needs. Throws Error.
-  virtual void BeginStep(float /*timestep*/, ForwardContext& /*context*/) {}
+  // Before every step (0 ...): may load what this timestep needs. Throws Error.
+  virtual void BeginStep(int /*step*/, float /*timestep*/, ForwardContext& /*context*/) {}
   // Guided prediction for the latents, f32 of the same shape.
   virtual void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept = 0;
   // The raw output of the last conditional pass, reference rows included.
@@ -129,7 +131,12 @@ class ModelFamily {
   // Latents as the denoiser has them to what the autoencoder decodes, [latent_channels, latent_frames, h, w] f32.
   virtual Tensor Unpack(const Tensor& latents, const DenoisingJob& job, const LatentStatistics& statistics) const = 0;
 
-  virtual std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job) const = 0;
+  // The timesteps a model was distilled for; empty: it takes any number of steps.
+  virtual std::vector<int64_t> DistilledTimesteps() const { return {}; }
+  // What the denoising loop runs for a job of job.steps steps (more where a film is made in blocks).
+  virtual int TotalSteps(const DenoisingJob& job) const { return job.steps; }
+  // `generator` stands where the noise of the picture ended: schedulers that draw more go on with it.
+  virtual std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator& generator) const = 0;
   virtual std::vector<SiteProblem> DenoiserSites(const DenoisingJob& job) const = 0;
   virtual Cost StepCost(const DenoisingJob& job) const = 0;  // one step, guidance included
   // Components whose weights the denoiser takes, one at a time.

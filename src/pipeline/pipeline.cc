@@ -1,9 +1,11 @@
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "attention/report.h"
 #include "attention/request_options.h"
@@ -65,6 +67,9 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
     settings["num-frames"] = std::to_string(run.job.frames);
     settings["fps"] = fmt::format("{}", run.request.fps.value_or(run.family->Defaults().fps));
     settings["guidance-scale-2"] = fmt::format("{}", run.job.guidance_scale_2);
+  }
+  if (!run.job.timesteps.empty()) {
+    settings["dmd-denoising-steps"] = fmt::format("{}", fmt::join(run.job.timesteps, ","));
   }
   if (ReadsPictures(run)) {
     settings["image-encoder-precision"] = std::string(Name(run.precisions.image_encoder));
@@ -176,10 +181,10 @@ void AppendLatents(const RunState& run, const PictureState& picture, size_t inde
 }
 
 // One short run of the same job whose picture is dropped: code, weights and primitives are warm afterwards.
-void WarmUp(const GenerateRequest& request) {
+void WarmUp(const GenerateRequest& request, int most_steps) {
   GenerateRequest warm = request;
   warm.prompts.resize(1);
-  warm.num_inference_steps = request.warmup_steps;
+  warm.num_inference_steps = std::min<int64_t>(request.warmup_steps, most_steps);
   warm.num_outputs_per_prompt = 1;
   warm.warmup_steps = 0;
   warm.save_latents.clear();
@@ -273,7 +278,7 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
   run->attention.SetCheck(request.attention_check);
   const std::vector<SiteProblem> sites = AllSites(*run);
   schedule.CheckAgainst(SitesOf(sites));
-  run->attention.Prepare(sites, run->job.steps);
+  run->attention.Prepare(sites, run->family->TotalSteps(run->job));
   return run;
 }
 
@@ -283,7 +288,7 @@ GenerateResult Generate(RunState& run) {
       OutputKindOf(run.request, run.family->Defaults().frames > 1 ? Makes::kFilms : Makes::kPictures, run.job.frames));
   CheckMemory(run, PlanResources(run));
   TryFiles(run.request, files);
-  if (run.request.warmup_steps > 0) WarmUp(run.request);
+  if (run.request.warmup_steps > 0) WarmUp(run.request, run.job.steps);
   const double begin = SecondsNow();
   RunEncodingStages(run);
   GenerateResult result;

@@ -32,6 +32,7 @@ struct GenerateRequest {
   std::optional<std::string> negative_prompt;
   std::optional<int64_t> height, width;
   std::optional<int64_t> num_inference_steps;
+  std::vector<int64_t> dmd_denoising_steps;  // timesteps of a distilled model; empty: its own
   std::optional<double> guidance_scale, guidance_scale_2;
   std::optional<int64_t> num_frames;
   std::optional<double> fps;

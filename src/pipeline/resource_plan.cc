@@ -72,7 +72,7 @@ double Pictures(const RunState& run) {
 
 StageCost DenoisingCost(const RunState& run) {
   const Cost step = run.family->StepCost(run.job);
-  StageCost stage = MakeStage("DenoisingStage", step, run.job.compute, run.job.steps * Pictures(run));
+  StageCost stage = MakeStage("DenoisingStage", step, run.job.compute, run.family->TotalSteps(run.job) * Pictures(run));
   for (const std::string& component : run.family->DenoiserComponents()) {
     stage.weight_bytes = std::max(stage.weight_bytes, run.folder.WeightBytes(component));
   }

@@ -11,6 +11,7 @@
 #include "pipeline/progress.h"
 #include "pipeline/report.h"
 #include "pipeline/request.h"
+#include "tensor/random.h"
 #include "weights/model_folder.h"
 
 namespace tessera {
@@ -25,7 +26,8 @@ struct PromptState {
 struct PictureState {
   size_t prompt = 0;  // index into RunState::prompts
   uint64_t seed = 0;
-  Tensor noise, latents;  // latents [tokens, channels]
+  TorchGenerator generator{0};  // of the seed, behind the noise
+  Tensor noise, latents;        // latents [tokens, channels]
   std::unique_ptr<Scheduler> scheduler;
   std::vector<Tensor> latents_per_step;            // kept only for --save-latents
   Tensor first_prediction;                         // likewise

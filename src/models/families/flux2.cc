@@ -267,7 +267,7 @@ class Flux2Family final : public ModelFamily {
     return plane.Reshape({plane.dim(0), 1, plane.dim(1), plane.dim(2)});
   }
 
-  std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job) const override {
+  std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator&) const override {
     const double mu = Flux2Mu(TokensOf(job.size, cell_), job.steps);
     return MakeFlowMatchEuler(MakeFlowMatchSchedule(scheduler_, job.steps, mu));
   }

@@ -58,7 +58,7 @@ class Denoising final : public PictureStage {
     run.attention.BeginStep(step);
     ForwardContext context = run.forward();
     const float timestep = picture.scheduler->timesteps()[static_cast<size_t>(step)];
-    denoiser.BeginStep(timestep, context);
+    denoiser.BeginStep(step, timestep, context);
     Tensor prediction = Tensor::Empty(picture.latents.shape(), DType::kF32);
     denoiser.Predict(picture.latents, timestep, context, prediction);
     run.attention.CheckRuns();

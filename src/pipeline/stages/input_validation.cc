@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -13,6 +14,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kMostSteps = 10000;
+constexpr int64_t kMostTimestep = 1000;
 constexpr int64_t kMostTextTokens = 1 << 17;
 constexpr int64_t kMostOutputs = 100000;
 constexpr int64_t kMostFrames = 1 << 20;
@@ -74,9 +76,7 @@ class InputValidation final : public Stage {
 
   static void ResolveNumbers(RunState& run, const GenerationDefaults& defaults) {
     const GenerateRequest& request = run.request;
-    const int64_t steps = request.num_inference_steps.value_or(defaults.steps);
-    CheckRange("--num-inference-steps", steps, 1, kMostSteps);
-    run.job.steps = static_cast<int>(steps);
+    ResolveSteps(run, defaults);
     run.job.guidance_scale = request.guidance_scale.value_or(defaults.guidance_scale);
     if (!std::isfinite(run.job.guidance_scale) || run.job.guidance_scale < 0) {
       throw Error(ErrorKind::kUsage,
@@ -93,6 +93,39 @@ class InputValidation final : public Stage {
     run.job.text_tokens = request.max_sequence_length.value_or(defaults.max_sequence_length);
     CheckRange("--max-sequence-length", run.job.text_tokens, 1,
                std::min(kMostTextTokens, run.family->text_encoder().most_tokens()));
+  }
+
+  static void ResolveSteps(RunState& run, const GenerationDefaults& defaults) {
+    const GenerateRequest& request = run.request;
+    const std::vector<int64_t> own = run.family->DistilledTimesteps();
+    run.job.timesteps = request.dmd_denoising_steps.empty() ? own : request.dmd_denoising_steps;
+    if (own.empty() && !request.dmd_denoising_steps.empty()) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--dmd-denoising-steps {}: pipelines distilled for few steps take it, and this model's "
+                              "({}) is none",
+                              fmt::join(request.dmd_denoising_steps, ","), Printable(run.folder.pipeline_class())));
+    }
+    CheckTimesteps(run.job.timesteps);
+    const auto fixed = static_cast<int64_t>(run.job.timesteps.size());
+    const int64_t steps = request.num_inference_steps.value_or(fixed > 0 ? fixed : defaults.steps);
+    CheckRange("--num-inference-steps", steps, 1, kMostSteps);
+    if (fixed > 0 && steps > fixed) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--num-inference-steps {}: this model was distilled for {} steps, at the timesteps {}; "
+                              "--dmd-denoising-steps takes others",
+                              steps, fixed, fmt::join(run.job.timesteps, ",")));
+    }
+    if (fixed > 0) run.job.timesteps.resize(static_cast<size_t>(steps));
+    run.job.steps = static_cast<int>(steps);
+  }
+
+  static void CheckTimesteps(const std::vector<int64_t>& timesteps) {
+    for (size_t i = 0; i < timesteps.size(); ++i) {
+      CheckRange("--dmd-denoising-steps", timesteps[i], 1, kMostTimestep);
+      if (i == 0 || timesteps[i] < timesteps[i - 1]) continue;
+      throw Error(ErrorKind::kUsage, fmt::format("--dmd-denoising-steps {}: each timestep must be below the one before",
+                                                 fmt::join(timesteps, ",")));
+    }
   }
 
   static void ResolveFrames(RunState& run, const GenerationDefaults& defaults) {

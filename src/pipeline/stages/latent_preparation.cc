@@ -1,5 +1,4 @@
 #include "pipeline/stage.h"
-#include "tensor/random.h"
 
 namespace tessera {
 namespace {
@@ -8,8 +7,8 @@ class LatentPreparation final : public PictureStage {
  public:
   std::string_view name() const noexcept override { return "LatentPreparationStage"; }
   void Run(RunState& run, PictureState& picture) override {
-    TorchGenerator generator(picture.seed);
-    picture.noise = generator.Randn(run.family->NoiseShape(run.job), run.family->NoiseType(run.job));
+    picture.generator = TorchGenerator(picture.seed);
+    picture.noise = picture.generator.Randn(run.family->NoiseShape(run.job), run.family->NoiseType(run.job));
     picture.latents = run.family->PackNoise(picture.noise);
   }
 };

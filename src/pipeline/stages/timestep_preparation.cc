@@ -6,7 +6,9 @@ namespace {
 class TimestepPreparation final : public PictureStage {
  public:
   std::string_view name() const noexcept override { return "TimestepPreparationStage"; }
-  void Run(RunState& run, PictureState& picture) override { picture.scheduler = run.family->MakeScheduler(run.job); }
+  void Run(RunState& run, PictureState& picture) override {
+    picture.scheduler = run.family->MakeScheduler(run.job, picture.generator);
+  }
 };
 
 }  // namespace
