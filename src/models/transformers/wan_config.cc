@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -23,7 +24,7 @@ void RefuseOthers(const Config& config) {
   const std::string class_name = config.String("_class_name", kClasses[0]);
   if (std::find(std::begin(kClasses), std::end(kClasses), class_name) == std::end(kClasses)) {
     Reject(config, ErrorKind::kUnsupported,
-           fmt::format("class '{}' is not supported; supported: {}", Printable(class_name), kClasses[0]));
+           fmt::format("class '{}' is not supported; supported: {}", Printable(class_name), fmt::join(kClasses, ", ")));
   }
   const std::string norm = config.String("qk_norm", "rms_norm_across_heads");
   if (norm != "rms_norm_across_heads") {
@@ -161,6 +162,12 @@ AttentionSite WanSite(const WanSequence& sequence, AttentionRole role, int64_t l
 }
 
 AttentionProblem WanSelfProblem(const WanTransformerConfig& config, const WanSequence& sequence) noexcept {
+  if (sequence.cached_frames > 0) {
+    const int64_t frame = WanTokens(config, sequence) / (sequence.frames / config.patch_t);
+    AttentionProblem problem = Problem(config, sequence, frame * sequence.cached_frames, AttentionRole::kSelf);
+    problem.mask = kMaskKeyLengths;
+    return problem;
+  }
   AttentionProblem problem = Problem(config, sequence, WanTokens(config, sequence), AttentionRole::kSelf);
   problem.has_gate = config.to_gate_compress;
   problem.grid = VideoGrid{sequence.frames / config.patch_t, sequence.height / config.patch_h,

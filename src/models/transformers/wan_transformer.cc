@@ -13,6 +13,7 @@
 #include "layers/norm.h"
 #include "layers/timestep_embedding.h"
 #include "models/attention_rows.h"
+#include "models/transformers/wan_key_cache.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -222,6 +223,7 @@ class WanForwardPass {
   void ModulatedNorm(int64_t row, Tensor& normed) noexcept;
   void AddGatedUpdate(const Tensor& update, int64_t row) noexcept;
   void SelfAttention(const Block& block, int64_t layer) noexcept;
+  void SeeCachedKeys(const Tensor& k, const Tensor& v, int64_t layer, AttentionIO& io) noexcept;
   void CrossAttention(const Block& block, int64_t layer) noexcept;
   void FeedForward(const Block& block) noexcept;
   void Rotate(Tensor& rows) noexcept;
@@ -333,9 +335,17 @@ void WanForwardPass::SelfAttention(const Block& block, int64_t layer) noexcept {
   io.v = Heads(v);
   io.out = HeadsOut(normed);  // the normed rows are no longer needed
   if (block.gate) io.gate = Heads(gate);
+  if (input_.cache != nullptr) SeeCachedKeys(k, v, layer, io);
   context_.attention.Run(WanSite(sequence_, AttentionRole::kSelf, layer), WanSelfProblem(weights_.config, sequence_),
                          io, workspace_);
   AddGatedUpdate(block.self.out.Forward(normed, weights_.compute, workspace_), kAttention);
+}
+
+void WanForwardPass::SeeCachedKeys(const Tensor& k, const Tensor& v, int64_t layer, AttentionIO& io) noexcept {
+  input_.cache->Store(layer, k, v);
+  io.k = Heads(input_.cache->k(layer));
+  io.v = Heads(input_.cache->v(layer));
+  io.key_lengths = {&input_.cache->tokens(), 1};
 }
 
 void WanForwardPass::CrossAttention(const Block& block, int64_t layer) noexcept {
@@ -477,6 +487,7 @@ void WanTransformer::Forward(const Input& input, const WanSequence& sequence, Fo
   TESSERA_CHECK((input.latents.shape() == Shape{config.in_channels, sequence.frames, sequence.height, sequence.width}));
   TESSERA_CHECK((prediction.shape() == Shape{config.out_channels, sequence.frames, sequence.height, sequence.width}));
   TESSERA_CHECK(input.rotary->cos.dim(0) == WanTokens(config, sequence));
+  TESSERA_CHECK((input.cache != nullptr) == (sequence.cached_frames > 0));
   WanForwardPass(parts_->weights, input, sequence, context).Run(prediction);
 }
 

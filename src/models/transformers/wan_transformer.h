@@ -39,6 +39,7 @@ struct WanSequence {
   int64_t text_rows = 512;  // padded prompt length
   int64_t image_rows = 0;   // of the picture encoder
   DType compute = DType::kF32;
+  int64_t cached_frames = 0;  // that a WanKeyCache has room for, these included; 0: the film sees itself alone
 };
 
 // Where the attention calls sit and what they ask: self attention over the film, cross attention to text and picture.
@@ -48,6 +49,8 @@ Cost WanConditioningCost(const WanTransformerConfig& config, const WanSequence& 
 
 // Rotation of every token, [tokens, head_dim / 2]: three axes, frames first (f64 frequencies, theta 10000).
 RotaryTable WanRotary(const WanTransformerConfig& config, const WanSequence& sequence);
+
+class WanKeyCache;
 
 // What the cross attention of every layer reads: it does not depend on the step.
 struct WanConditioning {
@@ -81,6 +84,7 @@ class WanTransformer {
     std::span<const WanTimestep> timesteps;  // in token order, all tokens covered
     const WanConditioning* conditioning = nullptr;
     const RotaryTable* rotary = nullptr;
+    WanKeyCache* cache = nullptr;  // with cached_frames: begun with these tokens
   };
   // prediction [out_channels, frames, height, width] f32. The sites of `sequence` must have been prepared.
   void Forward(const Input& input, const WanSequence& sequence, ForwardContext& context,

@@ -1,0 +1,192 @@
+// Distilled Wan models through the command line, against plain loops around diffusers' transformers in f32
+// (tools/wan_distilled.py).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "media/picture.h"
+#include "support/command.h"
+#include "weights/safetensors.h"
+
+namespace tessera::testing {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kGolden = TESSERA_SOURCE_FOLDER "/tests/golden/";
+
+nlohmann::json ReadJson(const fs::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+void WriteJson(const fs::path& path, const nlohmann::json& json) { std::ofstream(path) << json.dump(1); }
+
+// A folder of the recordings with another pipeline class and further keys in the transformers' configurations.
+void ComposeModel(const nlohmann::json& job, const fs::path& folder) {
+  const fs::path source = std::string(kGolden) + "pipelines/" + job["folder"].get<std::string>();
+  fs::create_directories(folder);
+  nlohmann::json index = ReadJson(source / "model_index.json");
+  index["_class_name"] = job["pipeline"];
+  WriteJson(folder / "model_index.json", index);
+  for (const auto& component : fs::directory_iterator(source)) {
+    if (!component.is_directory()) continue;
+    const std::string name = component.path().filename();
+    if (!name.starts_with("transformer")) {
+      fs::create_directory_symlink(component.path(), folder / name);
+      continue;
+    }
+    fs::create_directory(folder / name);
+    for (const auto& file : fs::directory_iterator(component)) {
+      if (file.path().filename() != "config.json") fs::create_symlink(file, folder / name / file.path().filename());
+    }
+    nlohmann::json config = ReadJson(component.path() / "config.json");
+    config.update(job["transformer_config"]);
+    WriteJson(folder / name / "config.json", config);
+  }
+}
+
+nlohmann::json Job(const std::string& name) {
+  return ReadJson(std::string(kGolden) + "wan_distilled.json")["cases"][name];
+}
+
+std::vector<std::string> CommandLine(const nlohmann::json& job, const TemporaryFolder& folder) {
+  const auto number = [&](const char* key) { return job[key].dump(); };
+  ComposeModel(job, folder / "model");
+  return {TESSERA_BINARY,
+          "generate",
+          "--model-path",
+          folder / "model",
+          "--prompt",
+          job["prompt"].get<std::string>(),
+          "--seed",
+          number("seed"),
+          "--height",
+          number("height"),
+          "--width",
+          number("width"),
+          "--num-frames",
+          number("num_frames"),
+          "--dit-precision",
+          "fp32",
+          "--vae-precision",
+          "fp32",
+          "--output-path",
+          folder / "made",
+          "--frames-as",
+          "png",
+          "--save-latents",
+          folder / "latents.safetensors",
+          "--output-file-name",
+          "film",
+          "--text-encoder-precisions",
+          "fp32"};
+}
+
+// Largest absolute difference over the largest absolute expected value.
+double RelativeError(const Tensor& actual, const Tensor& expected) {
+  EXPECT_EQ(actual.numel(), expected.numel());
+  double difference = 0, largest = 0;
+  for (int64_t i = 0; i < std::min(actual.numel(), expected.numel()); ++i) {
+    difference = std::max(difference, std::abs(double{actual.data<float>()[i]} - expected.data<float>()[i]));
+    largest = std::max(largest, std::abs(double{expected.data<float>()[i]}));
+  }
+  return difference / largest;
+}
+
+class WanDistilled : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(WanDistilled, MatchesThePlainLoopAtEveryStepAndInEveryFrame) {
+  const TemporaryFolder folder;
+  const CommandResult result = RunCommand(CommandLine(Job(GetParam()), folder));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const SafetensorsFile golden(std::string(kGolden) + "wan_distilled.safetensors"),
+      made(folder / "latents.safetensors");
+  const std::string name = std::string(GetParam()) + ".";
+  EXPECT_EQ(RelativeError(made.Get("0.noise"), golden.Get(name + "noise")), 0);
+  EXPECT_LE(RelativeError(made.Get("0.timesteps"), golden.Get(name + "timesteps")), 1e-7);
+  EXPECT_LE(RelativeError(made.Get("0.first_prediction"), golden.Get(name + "first_prediction")), 1e-4);
+  EXPECT_LE(RelativeError(made.Get("0.latents_per_step"), golden.Get(name + "latents_per_step")), 1e-4);
+  const Tensor frames = golden.Get(name + "frames");
+  const int64_t size = frames.numel() / frames.dim(0);
+  for (int64_t t = 0; t < frames.dim(0); ++t) {
+    char file[32];
+    std::snprintf(file, sizeof file, "made/film/%05d.png", static_cast<int>(t));
+    const Picture picture = ReadPicture(folder / file);
+    ASSERT_EQ(static_cast<int64_t>(picture.rgb.size()), size);
+    for (int64_t i = 0; i < size; ++i) {
+      ASSERT_LE(std::abs(picture.rgb[static_cast<size_t>(i)] - frames.data<uint8_t>()[t * size + i]), 1) << t;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rollouts, WanDistilled,
+                         ::testing::Values("fast", "fast_5b", "causal", "causal_window", "causal_first", "causal_two"),
+                         [](const auto& suite) { return suite.param; });
+
+CommandResult RunWith(const std::string& name, const std::vector<std::string>& more) {
+  const TemporaryFolder folder;
+  auto line = CommandLine(Job(name), folder);
+  line.insert(line.end(), more.begin(), more.end());
+  return RunCommand(line);
+}
+
+TEST(WanDistilledSteps, CanBeGiven) {
+  EXPECT_EQ(RunWith("fast", {"--dmd-denoising-steps", "1000,500"}).exit_code, 0);
+  EXPECT_EQ(RunWith("causal", {"--num-inference-steps", "1"}).exit_code, 0);
+}
+
+TEST(WanDistilledSteps, AreRefusedWhereTheyMakeNoSense) {
+  const auto refused = [](const std::vector<std::string>& more, const std::string& why) {
+    const CommandResult result = RunWith("fast", more);
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+  };
+  refused({"--num-inference-steps", "4"}, "this model was distilled for 3 steps, at the timesteps 1000,757,522");
+  refused({"--dmd-denoising-steps", "500,600"}, "each timestep must be below the one before");
+  refused({"--dmd-denoising-steps", "1001"}, "1001");
+  refused({"--dmd-denoising-steps", "0"}, "0");
+}
+
+TEST(WanDistilledSteps, AreRefusedByModelsThatAreNotDistilled) {
+  const CommandResult result = RunCommand({TESSERA_BINARY, "generate", "--dmd-denoising-steps", "1000,500"});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_NE(result.err.find("--dmd-denoising-steps 1000,500: pipelines distilled"), std::string::npos) << result.err;
+}
+
+TEST(WanCausal, RoundsFramesToWholeBlocks) {
+  const auto said = [](int64_t frames) {
+    const TemporaryFolder folder;
+    nlohmann::json job = Job("causal");
+    job["num_frames"] = frames;
+    auto line = CommandLine(job, folder);
+    line.push_back("--plan-only");
+    const CommandResult result = RunCommand(line);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.err;
+  };
+  EXPECT_EQ(said(21).find("are not what the model can make"), std::string::npos);  // 6 latent frames
+  EXPECT_NE(said(25).find("25 frames are not what the model can make: 21 are made"), std::string::npos);
+  EXPECT_NE(said(1).find("1 frames are not what the model can make: 9 are made"), std::string::npos);
+}
+
+TEST(WanCausal, RefusesWindowsWithoutRoomForABlock) {
+  const TemporaryFolder folder;
+  nlohmann::json job = Job("causal");
+  job["transformer_config"] = {{"local_attn_size", 3}, {"sink_size", 1}};
+  const CommandResult result = RunCommand(CommandLine(job, folder));
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_NE(result.err.find("a window of 3 frames"), std::string::npos) << result.err;
+}
+
+TEST(WanCausal, RefusesSparseBackends) {
+  const CommandResult result = RunWith("causal", {"--attention-backend", "sliding_tile_attn"});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_NE(result.err.find("sliding_tile_attn"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace tessera::testing
