@@ -5,6 +5,7 @@ Writes tests/golden/wan_distilled.{json,safetensors} from the small folders in t
 Needs torch, diffusers 0.42 or later and transformers.
 """
 import json
+import math
 import pathlib
 
 import torch
@@ -54,6 +55,38 @@ class FrameCache:
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
+class GatedCubes:
+    """Attention processor of video sparse attention: gate * (attention over cube means) + (attention over top cubes)."""
+
+    def __init__(self, gate, grid, sparsity, side=4):
+        self.gate = gate
+        t, h, w = grid
+        cubes = {}
+        for token in range(t * h * w):
+            key = (token // (h * w) // side, token // w % h // side, token % w // side)
+            cubes.setdefault(key, []).append(token)
+        self.cubes = [torch.tensor(cubes[key]) for key in sorted(cubes)]
+        self.chosen = max(1, min(math.ceil((1 - sparsity) * len(self.cubes)), len(self.cubes)))
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        gate = self.gate(hidden_states).unflatten(2, (attn.heads, -1))[0].transpose(0, 1)
+        q, k, v = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(hidden_states)), attn.to_v(hidden_states)
+        q, k, v = (x.unflatten(2, (attn.heads, -1)) for x in (q, k, v))
+        q, k = FrameCache.rotate(q, *rotary_emb), FrameCache.rotate(k, *rotary_emb)
+        q, k, v = (x[0].transpose(0, 1) for x in (q, k, v))  # [heads, tokens, head_dim]
+        means = [torch.stack([x[:, cube].mean(1) for cube in self.cubes], 1) for x in (q, k, v)]
+        scores = means[0] @ means[1].transpose(1, 2) / math.sqrt(q.shape[-1])
+        coarse = scores.softmax(-1) @ means[2]
+        out = torch.empty_like(q)
+        for head in range(attn.heads):
+            for at, cube in enumerate(self.cubes):
+                top = scores[head, at].topk(self.chosen).indices
+                keys = torch.cat([self.cubes[i] for i in top])
+                weights = (q[head, cube] @ k[head, keys].T / math.sqrt(q.shape[-1])).softmax(-1)
+                out[head, cube] = gate[head, cube] * coarse[head, at] + weights @ v[head, keys]
+        return attn.to_out[0](out.transpose(0, 1).flatten(1)[None])
+
+
 class BlockModel:
     """A transformer that is given some frames of a film at a time."""
 
@@ -88,7 +121,7 @@ class Recorder:
         self.tensors, self.cases = {}, {}
 
     @torch.no_grad()
-    def record(self, name, job, steps, shift, blocks=None, window=21, sink=0, config=None):
+    def record(self, name, job, steps, shift, blocks=None, window=21, sink=0, config=None, sparsity=None):
         source = GOLDEN / "pipelines" / job["folder"]
         pipe = WanPipeline.from_pretrained(source, torch_dtype=torch.float32)
         index = json.loads((source / "model_index.json").read_text())
@@ -114,6 +147,8 @@ class Recorder:
         experts = [pipe.transformer] + ([pipe.transformer_2] if boundary else [])
         if causal:
             experts = [BlockModel(expert, latents, window, sink) for expert in experts]
+        if sparsity is not None:
+            self.add_gates(name, pipe.transformer, (frames, shape[3] // 2, shape[4] // 2), sparsity)
         first, per_step, first_prediction = 0, [], None
         for count in blocks or [frames]:
             x = latents[:, :, first : first + count].clone()
@@ -146,6 +181,17 @@ class Recorder:
         self.tensors[f"{name}.first_prediction"] = first_prediction.contiguous()
         self.tensors[f"{name}.timesteps"] = torch.tensor(timesteps * len(blocks or [0]))
         self.cases[name] = dict(job, transformer_config=config or {})
+        if sparsity is not None:
+            self.cases[name]["sparsity"] = sparsity
+
+    def add_gates(self, name, transformer, grid, sparsity):
+        generator = torch.Generator().manual_seed(1)
+        for i, block in enumerate(transformer.blocks):
+            gate = torch.nn.Linear(block.attn1.inner_dim, block.attn1.inner_dim)
+            for key, value in gate.named_parameters():
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.3)
+                self.tensors[f"{name}.gates.blocks.{i}.to_gate_compress.{key}"] = value.detach().clone()
+            block.attn1.set_processor(GatedCubes(gate, grid, sparsity))
 
 
 def job(folder, pipeline, seed, height, width, num_frames, prompt):
@@ -159,6 +205,7 @@ def main():
     r = Recorder()
     r.record("fast", job("wan21_t2v_tiny", fast, 7, 32, 48, 9, "A paper boat on a pond"), FAST, 8.0)
     r.record("fast_5b", job("wan22_ti2v_tiny", fast, 3, 64, 32, 5, "A lighthouse at dusk"), FAST, 8.0)
+    r.record("fast_gated", job("wan21_t2v_tiny", fast, 9, 64, 96, 17, "A tram in the rain"), FAST, 8.0, sparsity=0.5)
     r.record("causal", job("wan21_t2v_tiny", causal, 11, 32, 48, 33, "Two cats play chess"), CAUSAL, 5.0, [3, 3, 3])
     r.record("causal_window", job("wan21_t2v_tiny", causal, 12, 48, 32, 33, "A river of glass"), CAUSAL, 5.0, [3, 3, 3],
              window=5, sink=1, config={"local_attn_size": 5, "sink_size": 1})

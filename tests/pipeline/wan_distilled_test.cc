@@ -25,6 +25,21 @@ nlohmann::json ReadJson(const fs::path& path) {
 
 void WriteJson(const fs::path& path, const nlohmann::json& json) { std::ofstream(path) << json.dump(1); }
 
+// Puts a file with the recording's gates beside the others in the place of a link to one without.
+void AddGates(const fs::path& path, const std::string& name) {
+  const std::string prefix = "fast_gated.gates.", recorded = "to_gate_compress";
+  const SafetensorsFile plain(path.string()), golden(std::string(kGolden) + "wan_distilled.safetensors");
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& entry : plain.header().entries) tensors.emplace_back(entry.key, plain.View(entry));
+  for (const auto& entry : golden.header().entries) {
+    if (!entry.key.starts_with(prefix)) continue;
+    std::string key = entry.key.substr(prefix.size());
+    tensors.emplace_back(key.replace(key.find(recorded), recorded.size(), name), golden.View(entry));
+  }
+  fs::remove(path);
+  WriteSafetensors(path.string(), tensors, {});
+}
+
 // A folder of the recordings with another pipeline class and further keys in the transformers' configurations.
 void ComposeModel(const nlohmann::json& job, const fs::path& folder) {
   const fs::path source = std::string(kGolden) + "pipelines/" + job["folder"].get<std::string>();
@@ -43,6 +58,9 @@ void ComposeModel(const nlohmann::json& job, const fs::path& folder) {
     for (const auto& file : fs::directory_iterator(component)) {
       if (file.path().filename() != "config.json") fs::create_symlink(file, folder / name / file.path().filename());
     }
+    if (job.contains("sparsity")) {
+      AddGates(folder / name / "diffusion_pytorch_model.safetensors", job.value("gate", "to_gate_compress"));
+    }
     nlohmann::json config = ReadJson(component.path() / "config.json");
     config.update(job["transformer_config"]);
     WriteJson(folder / name / "config.json", config);
@@ -56,34 +74,39 @@ nlohmann::json Job(const std::string& name) {
 std::vector<std::string> CommandLine(const nlohmann::json& job, const TemporaryFolder& folder) {
   const auto number = [&](const char* key) { return job[key].dump(); };
   ComposeModel(job, folder / "model");
-  return {TESSERA_BINARY,
-          "generate",
-          "--model-path",
-          folder / "model",
-          "--prompt",
-          job["prompt"].get<std::string>(),
-          "--seed",
-          number("seed"),
-          "--height",
-          number("height"),
-          "--width",
-          number("width"),
-          "--num-frames",
-          number("num_frames"),
-          "--dit-precision",
-          "fp32",
-          "--vae-precision",
-          "fp32",
-          "--output-path",
-          folder / "made",
-          "--frames-as",
-          "png",
-          "--save-latents",
-          folder / "latents.safetensors",
-          "--output-file-name",
-          "film",
-          "--text-encoder-precisions",
-          "fp32"};
+  std::vector<std::string> line = {TESSERA_BINARY,
+                                   "generate",
+                                   "--model-path",
+                                   folder / "model",
+                                   "--prompt",
+                                   job["prompt"].get<std::string>(),
+                                   "--seed",
+                                   number("seed"),
+                                   "--height",
+                                   number("height"),
+                                   "--width",
+                                   number("width"),
+                                   "--num-frames",
+                                   number("num_frames"),
+                                   "--dit-precision",
+                                   "fp32",
+                                   "--vae-precision",
+                                   "fp32",
+                                   "--output-path",
+                                   folder / "made",
+                                   "--frames-as",
+                                   "png",
+                                   "--save-latents",
+                                   folder / "latents.safetensors",
+                                   "--output-file-name",
+                                   "film",
+                                   "--text-encoder-precisions",
+                                   "fp32"};
+  if (job.contains("sparsity")) {
+    line.insert(line.end(), {"--attention-backend", "video_sparse_attn", "--attention-backend-config",
+                             "sparsity=" + number("sparsity")});
+  }
+  return line;
 }
 
 // Largest absolute difference over the largest absolute expected value.
@@ -124,7 +147,8 @@ TEST_P(WanDistilled, MatchesThePlainLoopAtEveryStepAndInEveryFrame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Rollouts, WanDistilled,
-                         ::testing::Values("fast", "fast_5b", "causal", "causal_window", "causal_first", "causal_two"),
+                         ::testing::Values("fast", "fast_5b", "fast_gated", "causal", "causal_window", "causal_first",
+                                           "causal_two"),
                          [](const auto& suite) { return suite.param; });
 
 CommandResult RunWith(const std::string& name, const std::vector<std::string>& more) {
@@ -155,6 +179,26 @@ TEST(WanDistilledSteps, AreRefusedByModelsThatAreNotDistilled) {
   const CommandResult result = RunCommand({TESSERA_BINARY, "generate", "--dmd-denoising-steps", "1000,500"});
   EXPECT_NE(result.exit_code, 0);
   EXPECT_NE(result.err.find("--dmd-denoising-steps 1000,500: pipelines distilled"), std::string::npos) << result.err;
+}
+
+TEST(WanGates, MayLieInTheSelfAttention) {
+  const auto latents = [](const std::string& gate) {
+    const TemporaryFolder folder;
+    nlohmann::json job = Job("fast_gated");
+    job["gate"] = gate;
+    EXPECT_EQ(RunCommand(CommandLine(job, folder)).exit_code, 0);
+    return SafetensorsFile(folder / "latents.safetensors").Get("0.latents_per_step").Clone();
+  };
+  EXPECT_EQ(RelativeError(latents("attn1.to_gate_compress"), latents("to_gate_compress")), 0);
+}
+
+TEST(WanGates, MakeTheModelAskForVideoSparseAttention) {
+  const TemporaryFolder folder;
+  ComposeModel(Job("fast_gated"), folder / "model");
+  const CommandResult result =
+      RunCommand({TESSERA_BINARY, "generate", "--model-path", folder / "model", "--prompt", "a tram", "--plan-only"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("video_sparse_attn"), std::string::npos) << result.out;
 }
 
 TEST(WanCausal, RoundsFramesToWholeBlocks) {

@@ -151,7 +151,10 @@ WanTransformerConfig WanTransformerConfig::From(const Config& config) {
   return sizes;
 }
 
-bool HasWanGates(const WeightMap& weights) { return weights.Contains("blocks.0.to_gate_compress.weight"); }
+bool HasWanGates(const WeightMap& weights) {
+  return weights.Contains("blocks.0.to_gate_compress.weight") ||
+         weights.Contains("blocks.0.attn1.to_gate_compress.weight");
+}
 
 int64_t WanTokens(const WanTransformerConfig& config, const WanSequence& sequence) noexcept {
   return sequence.frames / config.patch_t * (sequence.height / config.patch_h) * (sequence.width / config.patch_w);

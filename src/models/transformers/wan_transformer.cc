@@ -49,6 +49,11 @@ struct PictureKeys {
         norm_k(weights.TakeF32(prefix + "norm_added_k.weight", {config.inner_dim()})) {}
 };
 
+// Checkpoints have the gate beside the self attention or in it.
+std::string GateName(const WeightMap& weights, const std::string& prefix) {
+  return weights.Contains(prefix + "to_gate_compress.weight") ? "to_gate_compress" : "attn1.to_gate_compress";
+}
+
 struct Block {
   Attention self, cross;
   std::optional<PictureKeys> picture;
@@ -68,7 +73,7 @@ struct Block {
     if (config.cross_attn_norm) {
       cross_norm.emplace(weights, prefix + "norm2", config.inner_dim(), static_cast<float>(config.eps));
     }
-    if (config.to_gate_compress) gate.emplace(weights, prefix + "to_gate_compress", Square(config));
+    if (config.to_gate_compress) gate.emplace(weights, prefix + GateName(weights, prefix), Square(config));
   }
 };
 
