@@ -8,7 +8,7 @@ template <class... Arguments>
 class LoopBody {
  public:
   template <class Callable>
-  LoopBody(const Callable& callable) noexcept  // implicit, so that lambdas can be passed
+  LoopBody(const Callable& callable) noexcept  // NOLINT(google-explicit-constructor): lambdas are passed as they are
       : callable_(&callable), call_([](const void* target, Arguments... arguments) {
           (*static_cast<const Callable*>(target))(arguments...);
         }) {}
