@@ -50,6 +50,7 @@ Band BandAt(const ConvolutionShape& shape, int64_t height, int64_t out_row, int6
 struct BandPrimitive {
   dnnl::convolution_forward::primitive_desc desc;
   dnnl::convolution_forward primitive;
+  dnnl::memory weights;  // in the order this primitive reads; no elements while planning
 };
 
 }  // namespace
@@ -59,15 +60,19 @@ struct Convolution::State {
   Types types;                     // of src and dst
   DType arithmetic = DType::kF32;  // of weights and products
   DType product = DType::kF32;     // what oneDNN stores: dst's type, or f32 that is narrowed afterwards
-  dnnl::memory weights, bias;
+  dnnl::memory bias;
+
+  // The weights in every order that a primitive wanted: oneDNN has fast code for an order at some sizes only, and falls
+  // back to a hundred times slower loops elsewhere. Few orders are in use at a time.
+  mutable std::vector<dnnl::memory> orders;
 
   // Primitives by what a band looks like: made on first use (WorkspaceBytes makes them while planning).
   using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, Into>;  // in_rows, width, top, bottom
   mutable std::shared_mutex mutex;
   mutable std::map<Key, BandPrimitive> primitives;
 
-  dnnl::convolution_forward::primitive_desc Describe(const Band& band, int64_t width,
-                                                     const dnnl::memory::desc& weights_desc, Into into) const;
+  dnnl::convolution_forward::primitive_desc Describe(const Band& band, int64_t width, Into into) const;
+  dnnl::memory WeightsIn(const dnnl::memory::desc& order) const;
   const BandPrimitive& PrimitiveFor(const Band& band, int64_t width, Into into) const;
   // What one band takes of the workspace: widened input, product, oneDNN's scratchpad.
   struct BandBytes {
@@ -85,15 +90,16 @@ struct Convolution::State {
     Into into;
   };
   void RunBand(const Band& band, const Call& call, std::byte* scratch) const;
-  // Sets shape and types; the weights have the order oneDNN prefers, but no elements yet.
+  // Shape and types; no weights yet.
   State(const ConvolutionShape& asked, Types asked_types);
   size_t WorkspaceBytes(const Shape& src) const;
 };
 
 dnnl::convolution_forward::primitive_desc Convolution::State::Describe(const Band& band, int64_t width,
-                                                                       const dnnl::memory::desc& weights_desc,
                                                                        Into into) const {
   const auto type = OneDnnType(arithmetic);
+  const dnnl::memory::desc weights_desc({shape.out_channels, shape.in_channels, shape.kernel, shape.kernel}, type,
+                                        Format::any);
   const dnnl::memory::desc src({1, shape.in_channels, band.in_rows, width}, type, Format::nhwc);
   const dnnl::memory::desc dst({1, shape.out_channels, band.out_rows, OutSize(width)}, OneDnnType(product),
                                Format::nhwc);
@@ -122,9 +128,21 @@ const BandPrimitive& Convolution::State::PrimitiveFor(const Band& band, int64_t 
   }
   const std::unique_lock lock(mutex);
   if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
-  const auto desc = Describe(band, width, weights.get_desc(), into);
+  const auto desc = Describe(band, width, into);
   const OneThreadPlanning one_thread;
-  return primitives.emplace(key, BandPrimitive{desc, dnnl::convolution_forward(desc)}).first->second;
+  const BandPrimitive made{desc, dnnl::convolution_forward(desc), WeightsIn(desc.weights_desc())};
+  return primitives.emplace(key, made).first->second;
+}
+
+// With the lock held.
+dnnl::memory Convolution::State::WeightsIn(const dnnl::memory::desc& order) const {
+  if (orders.empty()) return dnnl::memory(order, CpuEngine(), DNNL_MEMORY_NONE);
+  for (const dnnl::memory& made : orders) {
+    if (made.get_desc() == order) return made;
+  }
+  dnnl::memory from = orders.front(), to(order, CpuEngine());
+  dnnl::reorder(from, to).execute(ThreadStream(), from, to);
+  return orders.emplace_back(to);
 }
 
 Convolution::State::BandBytes Convolution::State::BytesOf(const Band& band, int64_t width) const {
@@ -158,7 +176,7 @@ void Convolution::State::RunBand(const Band& band, const Call& call, std::byte* 
   const auto& desc = band_primitive.desc;
   std::unordered_map<int, dnnl::memory> arguments = {
       {DNNL_ARG_SRC, MemoryOver(desc.src_desc(), input)},
-      {DNNL_ARG_WEIGHTS, weights},
+      {DNNL_ARG_WEIGHTS, band_primitive.weights},
       {DNNL_ARG_DST, MemoryOver(desc.dst_desc(), output)},
       {DNNL_ARG_SCRATCHPAD, MemoryOver(desc.scratchpad_desc(), scratch + Aligned(bytes.src) + Aligned(bytes.dst))}};
   if (call.into != Into::kAdd) arguments.emplace(DNNL_ARG_BIAS, bias);
@@ -170,15 +188,7 @@ Convolution::State::State(const ConvolutionShape& asked, Types asked_types)
     : shape(asked),
       types(asked_types),
       arithmetic(types.src == DType::kBF16 && Bf16DotPays() ? DType::kBF16 : DType::kF32),
-      product(types.dst == DType::kF32 ? DType::kF32 : arithmetic) {
-  const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
-  // The weights' order is chosen for the middle of a typical picture and then kept for every size.
-  constexpr int64_t kTypicalSize = 64;
-  const Band middle = BandAt(shape, 4 * kTypicalSize, kTypicalSize / shape.stride, kTypicalSize / 4);
-  const auto preferred =
-      Describe(middle, kTypicalSize, {sizes, OneDnnType(arithmetic), Format::any}, Into::kStore).weights_desc();
-  weights = dnnl::memory(preferred, CpuEngine(), DNNL_MEMORY_NONE);
-}
+      product(types.dst == DType::kF32 ? DType::kF32 : arithmetic) {}
 
 size_t Convolution::State::WorkspaceBytes(const Shape& src) const {
   const int64_t out_height = OutSize(src[1]), rows = BandRows(out_height, OutSize(src[2]));
@@ -195,10 +205,11 @@ Convolution::Convolution(const Tensor& weight, const Tensor& bias, const Convolu
   TESSERA_CHECK(weight.shape() == expected && weight.contiguous());
   TESSERA_CHECK(bias.numel() == shape.out_channels && bias.dtype() == DType::kF32 && bias.contiguous());
   const auto state = std::make_shared<State>(shape, types);
-  state->weights = dnnl::memory(state->weights.get_desc(), CpuEngine());
   const dnnl::memory::dims sizes = {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel};
   dnnl::memory given = MemoryOver({sizes, OneDnnType(weight.dtype()), Format::oihw}, weight.raw());
-  dnnl::reorder(given, state->weights).execute(ThreadStream(), given, state->weights);
+  dnnl::memory plain({sizes, OneDnnType(state->arithmetic), Format::oihw}, CpuEngine());
+  dnnl::reorder(given, plain).execute(ThreadStream(), given, plain);
+  state->orders.push_back(plain);
   const dnnl::memory::desc bias_desc({shape.out_channels}, dnnl::memory::data_type::f32, Format::a);
   state->bias = dnnl::memory(bias_desc, CpuEngine());
   std::copy_n(bias.data<float>(), shape.out_channels, static_cast<float*>(state->bias.get_data_handle()));
