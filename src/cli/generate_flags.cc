@@ -12,8 +12,8 @@
 #include "cli/attention_plugins.h"
 #include "cli/backend_options.h"
 #include "cli/flag_config.h"
+#include "media/film.h"
 #include "media/generation_text.h"
-#include "media/picture.h"
 #include "parallel/parallel_for.h"
 #include "pipeline/demo_model.h"
 #include "platform/cpu/cpu.h"
@@ -54,7 +54,8 @@ constexpr Flag kJobFlags[] = {
      "FOLDER"},
     {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1,
      1 << 17},
-    {"from-image", FlagKind::kString, "repeat the picture in this file; other flags change it", "", "", "", "FILE"},
+    {"from-image", FlagKind::kString, "repeat the picture or film in this file; other flags change it", "", "", "",
+     "FILE"},
 };
 
 constexpr Flag kOutputFlags[] = {
@@ -360,10 +361,27 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("vae-tile-size")) request.vae_tile_size = WholeSetting(text, "vae-tile-size");
 }
 
+double NumberSetting(const GenerationText& text, const std::string& flag, double least, double most) {
+  const auto value = ParseFloat(Setting(text, flag));
+  if (!value || !(*value >= least && *value <= most)) {
+    RefuseSetting(text, flag, fmt::format("a number from {:g} to {:g}", least, most));
+  }
+  return *value;
+}
+
+void FillFilmFromPicture(const FlagValues& values, const GenerationText& text, GenerateRequest& request) {
+  const auto open = [&](const char* flag) {
+    return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
+  };
+  if (open("num-frames")) request.num_frames = WholeSetting(text, "num-frames");
+  if (open("fps")) request.fps = NumberSetting(text, "fps", 0.01, 1000);
+  if (open("guidance-scale-2")) request.guidance_scale_2 = NumberSetting(text, "guidance-scale-2", 0, 1e6);
+}
+
 // What the flags leave open comes from the picture.
 void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   const std::string path = values.String("from-image");
-  const GenerationText text = ParsePictureText(ReadPictureText(path), path);
+  const GenerationText text = ParsePictureText(ReadMediaText(path), path);
   const auto open = [&](std::string_view flag) { return values.GivenBy(flag) == FlagSource::kDefault; };
   if (request.prompts.empty()) request.prompts = {text.prompt};
   if (open("negative-prompt") && !text.negative_prompt.empty()) request.negative_prompt = text.negative_prompt;
@@ -373,6 +391,7 @@ void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   if (open("num-inference-steps")) request.num_inference_steps = text.steps;
   if (open("guidance-scale")) request.guidance_scale = text.guidance_scale;
   if (open("seed")) request.seed = static_cast<uint64_t>(text.seed);
+  FillFilmFromPicture(values, text, request);
   FillEngineFromPicture(values, text, request);
 }
 
