@@ -71,7 +71,7 @@ constexpr Flag kOutputFlags[] = {
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
     {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
-    {"json", FlagKind::kBool, "with --plan-only: as JSON"},
+    {"json", FlagKind::kBool, "with --plan-only, and of compare: print JSON"},
     {"force", FlagKind::kBool, "run a job that does not fit into memory"},
 };
 
@@ -128,6 +128,9 @@ constexpr FlagGroup kExplainGroups[] = {
     {"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}, {"A problem", kProblemFlags}};
 
 constexpr Flag kCompareFlags[] = {
+    {"films", FlagKind::kStrings,
+     "films, folders of frames or pictures that are there already, the first is the reference: nothing is made", "", "",
+     "", "FILE"},
     {"backends", FlagKind::kStrings,
      "attention backends, the first is the reference; LABEL=NAME names a column, all is every backend", "", "", "",
      "A,B,C"},
@@ -415,8 +418,9 @@ const FlagTable& AttentionSearchFlags() {
 }
 
 const FlagTable& CompareFlags() {
-  static constexpr FlagTable table = {"tessera compare", "the same noise through several attention backends",
-                                      kCompareGroups};
+  static constexpr FlagTable table = {"tessera compare",
+                                      "the same noise through several attention backends, or films that are there",
+                                      kCompareGroups, "films"};
   return table;
 }
 
