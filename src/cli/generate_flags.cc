@@ -1,5 +1,6 @@
 #include "cli/generate_flags.h"
 
+#include <array>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -66,7 +67,9 @@ constexpr Flag kOutputFlags[] = {
      "png|jpg|jpeg|webp|mp4|webm|gif"},
     {"frames-as", FlagKind::kChoice, "write a film as a folder of pictures", "", "a film file", "png"},
     {"output-compression", FlagKind::kInt, "quality of jpg, webp (100: lossless webp) and films", "",
-     "95 for pictures, 50 for films", "", "", "output-quality", 1, 100},
+     "95 for pictures, 50 for films", "", "", "", 1, 100},
+    {"output-quality", FlagKind::kString, "the same as a number or a word: low 35, medium 55, high 90, maximum 100", "",
+     "as --output-compression", "", "default|low|medium|high|maximum|N"},
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
@@ -232,11 +235,42 @@ void ReadJob(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("image-path")) request.image_paths = values.Strings("image-path");
 }
 
+// The words and their numbers are SGLang's. Nothing: the format's own quality.
+std::optional<int> QualityOf(const std::string& text) {
+  struct Word {
+    std::string_view name;
+    int quality;
+  };
+  constexpr std::array<Word, 4> kWords = {{{"low", 35}, {"medium", 55}, {"high", 90}, {"maximum", 100}}};
+  const std::string asked = Lower(Trim(text));
+  if (asked == "default") return std::nullopt;
+  for (const Word& word : kWords) {
+    if (word.name == asked) return word.quality;
+  }
+  const auto number = ParseInt(asked);
+  if (number && *number >= 1 && *number <= 100) return static_cast<int>(*number);
+  throw Error(ErrorKind::kUsage,
+              fmt::format("--output-quality: '{}' is neither a whole number from 1 to 100 nor default, low, medium, "
+                          "high or maximum",
+                          Printable(text, 60)));
+}
+
+void ReadQuality(const FlagValues& values, GenerateRequest& request) {
+  const bool compression = values.Has("output-compression");
+  if (compression && values.Has("output-quality")) {
+    throw Error(ErrorKind::kUsage, "--output-quality: says the same as --output-compression; give one of them");
+  }
+  if (compression) request.output_quality = static_cast<int>(values.Int("output-compression"));
+  if (!values.Has("output-quality")) return;
+  const auto quality = QualityOf(values.String("output-quality"));
+  if (quality) request.output_quality = *quality;
+}
+
 void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   request.output_path = values.String("output-path");
   request.output_file_name = values.String("output-file-name");
   request.output_format = values.String("output-format");
-  if (values.Has("output-compression")) request.output_quality = static_cast<int>(values.Int("output-compression", 0));
+  ReadQuality(values, request);
   request.frames_as = values.String("frames-as");
   request.scheduler_path = values.String("scheduler-path");
   if (values.Has("last-image-path")) request.image_paths.push_back(values.String("last-image-path"));
