@@ -1,5 +1,7 @@
-// tessera compare: the same noise through several attention backends, and how far the pictures are apart.
+// tessera compare: the same noise through several attention backends, or films that are there already, and how far
+// they are apart.
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -13,6 +15,7 @@
 #include "cli/compare/backend_list.h"
 #include "cli/compare/comparison.h"
 #include "cli/compare/contact_sheet.h"
+#include "cli/compare/existing_films.h"
 #include "cli/compare/html_report.h"
 #include "cli/generate_flags.h"
 #include "pipeline/output_files.h"
@@ -34,8 +37,8 @@ void RefuseFlags(const FlagValues& values) {
                                                "NAME:key=value,...",
                                                flag));
   }
-  for (const char* flag :
-       {"output-format", "save-latents", "perf-dump-path", "plan-only", "from-image", "num-outputs-per-prompt"}) {
+  for (const char* flag : {"output-format", "output-compression", "output-quality", "frames-as", "save-latents",
+                           "perf-dump-path", "plan-only", "from-image", "num-outputs-per-prompt"}) {
     if (values.GivenBy(flag) == FlagSource::kDefault) continue;
     throw Error(ErrorKind::kUsage, fmt::format("--{}: compare writes a contact sheet, a JSON and an HTML report only; "
                                                "--seeds 1,2,3 makes several pictures per prompt",
@@ -43,10 +46,26 @@ void RefuseFlags(const FlagValues& values) {
   }
 }
 
-Files FilesOf(const GenerateRequest& request) {
-  const std::string stem =
-      request.output_file_name.empty() ? "compare" : SafeFileName(fs::path(request.output_file_name).stem().string());
-  const fs::path base = fs::path(request.output_path) / stem;
+// Flags that say how films are made, where they are there already; --fps says how fast the report plays them.
+void RefuseJobFlags(const FlagValues& values) {
+  constexpr std::array<std::string_view, 7> kTaken = {"films", "fps",     "output-path", "output-file-name",
+                                                      "json",  "threads", "log-level"};
+  for (const FlagGroup& group : CompareFlags().groups) {
+    for (const Flag& flag : group.flags) {
+      const bool taken = std::find(kTaken.begin(), kTaken.end(), flag.name) != kTaken.end();
+      if (taken || values.GivenBy(flag.name) != FlagSource::kCommandLine) continue;
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--{}: films that are there are compared as they are; --fps, --output-path, "
+                              "--output-file-name, --json, --threads and --log-level work",
+                              flag.name));
+    }
+  }
+}
+
+Files FilesOf(const FlagValues& values) {
+  const std::string& name = values.String("output-file-name");
+  const std::string stem = name.empty() ? "compare" : SafeFileName(fs::path(name).stem().string());
+  const fs::path base = fs::path(values.String("output-path")) / stem;
   return {base.string() + ".png", base.string() + ".json", base.string() + ".html"};
 }
 
@@ -122,6 +141,31 @@ void WriteReports(const Comparison& comparison, const std::vector<BackendScore>&
   Write(files.html, HtmlReport(comparison, scores));
 }
 
+void CheckFiles(const FlagValues& values, const Files& files) {
+  CheckOutputFolder(values.String("output-path"));
+  for (const fs::path& path : {files.sheet, files.json, files.html}) AtomicFile attempt(path);
+}
+
+void WriteAndPrint(const Comparison& comparison, const FlagValues& values, const Files& files) {
+  const auto scores = Score(comparison);
+  WriteReports(comparison, scores, files);
+  std::string text = ToJson(comparison, scores).dump(2) + "\n";
+  if (!values.Bool("json")) {
+    text = ToTable(comparison, scores) +
+           fmt::format("\n{}\n{}\n{}\n", files.sheet.string(), files.json.string(), files.html.string());
+  }
+  std::fputs(text.c_str(), stdout);
+}
+
+void CompareFilmsThere(const FlagValues& values) {
+  RefuseJobFlags(values);
+  Comparison comparison = ReadExistingFilms(values.Strings("films"));
+  if (values.Has("fps")) comparison.frames_per_second = values.Float("fps");
+  const Files files = FilesOf(values);
+  CheckFiles(values, files);
+  WriteAndPrint(comparison, values, files);
+}
+
 }  // namespace
 
 int CompareCommand(Arguments arguments) {
@@ -131,9 +175,14 @@ int CompareCommand(Arguments arguments) {
     return 0;
   }
   ApplyEngineFlags(values);
+  if (values.Has("films")) {
+    CompareFilmsThere(values);
+    return 0;
+  }
   RefuseFlags(values);
   if (!values.Has("backends")) {
-    throw Error(ErrorKind::kUsage, "compare needs --backends, such as --backends fa,sage_attn or --backends all");
+    throw Error(ErrorKind::kUsage,
+                "compare needs --backends, such as --backends fa,sage_attn or --backends all, or films that are there");
   }
   const GenerateRequest base = MakeRequest(values);
   const auto list = ListBackends(
@@ -142,21 +191,12 @@ int CompareCommand(Arguments arguments) {
   Comparison comparison{.model = base.model_path, .prompts = base.prompts, .seeds = SeedsOf(values), .columns = {}};
   auto runs = Prepare(base, list, comparison);
   comparison.model = runs.front()->folder.name();
-  const Files files = FilesOf(base);
-  CheckOutputFolder(base.output_path);
-  for (const fs::path& path : {files.sheet, files.json, files.html}) AtomicFile attempt(path);
+  comparison.frames_per_second = base.fps.value_or(runs.front()->family->Defaults().fps);
+  const Files files = FilesOf(values);
+  CheckFiles(values, files);
   WarmUpRun(base, list.front(), comparison.seeds.front());
   MakeColumns(runs, comparison);
-  const auto scores = Score(comparison);
-  WriteReports(comparison, scores, files);
-  if (values.Bool("json")) {
-    std::fputs((ToJson(comparison, scores).dump(2) + "\n").c_str(), stdout);
-  } else {
-    std::fputs((ToTable(comparison, scores) +
-                fmt::format("\n{}\n{}\n{}\n", files.sheet.string(), files.json.string(), files.html.string()))
-                   .c_str(),
-               stdout);
-  }
+  WriteAndPrint(comparison, values, files);
   return 0;
 }
 

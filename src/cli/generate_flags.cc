@@ -1,5 +1,6 @@
 #include "cli/generate_flags.h"
 
+#include <array>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -12,8 +13,8 @@
 #include "cli/attention_plugins.h"
 #include "cli/backend_options.h"
 #include "cli/flag_config.h"
+#include "media/film.h"
 #include "media/generation_text.h"
-#include "media/picture.h"
 #include "parallel/parallel_for.h"
 #include "pipeline/demo_model.h"
 #include "platform/cpu/cpu.h"
@@ -56,7 +57,8 @@ constexpr Flag kJobFlags[] = {
      "FOLDER"},
     {"max-sequence-length", FlagKind::kInt, "prompt tokens after padding", "", "the model's own", "", "", "", 1,
      1 << 17},
-    {"from-image", FlagKind::kString, "repeat the picture in this file; other flags change it", "", "", "", "FILE"},
+    {"from-image", FlagKind::kString, "repeat the picture or film in this file; other flags change it", "", "", "",
+     "FILE"},
 };
 
 constexpr Flag kOutputFlags[] = {
@@ -67,12 +69,14 @@ constexpr Flag kOutputFlags[] = {
      "png|jpg|jpeg|webp|mp4|webm|gif"},
     {"frames-as", FlagKind::kChoice, "write a film as a folder of pictures", "", "a film file", "png"},
     {"output-compression", FlagKind::kInt, "quality of jpg, webp (100: lossless webp) and films", "",
-     "95 for pictures, 50 for films", "", "", "output-quality", 1, 100},
+     "95 for pictures, 50 for films", "", "", "", 1, 100},
+    {"output-quality", FlagKind::kString, "the same as a number or a word: low 35, medium 55, high 90, maximum 100", "",
+     "as --output-compression", "", "default|low|medium|high|maximum|N"},
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
     {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
-    {"json", FlagKind::kBool, "with --plan-only: as JSON"},
+    {"json", FlagKind::kBool, "with --plan-only, and of compare: print JSON"},
     {"force", FlagKind::kBool, "run a job that does not fit into memory"},
 };
 
@@ -129,6 +133,9 @@ constexpr FlagGroup kExplainGroups[] = {
     {"The picture", kJobFlags}, {"Output", kOutputFlags}, {"The engine", kEngineFlags}, {"A problem", kProblemFlags}};
 
 constexpr Flag kCompareFlags[] = {
+    {"films", FlagKind::kStrings,
+     "films, folders of frames or pictures that are there already, the first is the reference: nothing is made", "", "",
+     "", "FILE"},
     {"backends", FlagKind::kStrings,
      "attention backends, the first is the reference; LABEL=NAME names a column, all is every backend", "", "", "",
      "A,B,C"},
@@ -231,11 +238,42 @@ void ReadJob(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("image-path")) request.image_paths = values.Strings("image-path");
 }
 
+// The words and their numbers are SGLang's. Nothing: the format's own quality.
+std::optional<int> QualityOf(const std::string& text) {
+  struct Word {
+    std::string_view name;
+    int quality;
+  };
+  constexpr std::array<Word, 4> kWords = {{{"low", 35}, {"medium", 55}, {"high", 90}, {"maximum", 100}}};
+  const std::string asked = Lower(Trim(text));
+  if (asked == "default") return std::nullopt;
+  for (const Word& word : kWords) {
+    if (word.name == asked) return word.quality;
+  }
+  const auto number = ParseInt(asked);
+  if (number && *number >= 1 && *number <= 100) return static_cast<int>(*number);
+  throw Error(ErrorKind::kUsage,
+              fmt::format("--output-quality: '{}' is neither a whole number from 1 to 100 nor default, low, medium, "
+                          "high or maximum",
+                          Printable(text, 60)));
+}
+
+void ReadQuality(const FlagValues& values, GenerateRequest& request) {
+  const bool compression = values.Has("output-compression");
+  if (compression && values.Has("output-quality")) {
+    throw Error(ErrorKind::kUsage, "--output-quality: says the same as --output-compression; give one of them");
+  }
+  if (compression) request.output_quality = static_cast<int>(values.Int("output-compression"));
+  if (!values.Has("output-quality")) return;
+  const auto quality = QualityOf(values.String("output-quality"));
+  if (quality) request.output_quality = *quality;
+}
+
 void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   request.output_path = values.String("output-path");
   request.output_file_name = values.String("output-file-name");
   request.output_format = values.String("output-format");
-  if (values.Has("output-compression")) request.output_quality = static_cast<int>(values.Int("output-compression", 0));
+  ReadQuality(values, request);
   request.frames_as = values.String("frames-as");
   request.scheduler_path = values.String("scheduler-path");
   if (values.Has("last-image-path")) request.image_paths.push_back(values.String("last-image-path"));
@@ -374,10 +412,27 @@ void FillEngineFromPicture(const FlagValues& values, const GenerationText& text,
   if (open("vae-tile-size")) request.vae_tile_size = WholeSetting(text, "vae-tile-size");
 }
 
+double NumberSetting(const GenerationText& text, const std::string& flag, double least, double most) {
+  const auto value = ParseFloat(Setting(text, flag));
+  if (!value || !(*value >= least && *value <= most)) {
+    RefuseSetting(text, flag, fmt::format("a number from {:g} to {:g}", least, most));
+  }
+  return *value;
+}
+
+void FillFilmFromPicture(const FlagValues& values, const GenerationText& text, GenerateRequest& request) {
+  const auto open = [&](const char* flag) {
+    return values.GivenBy(flag) == FlagSource::kDefault && !Setting(text, flag).empty();
+  };
+  if (open("num-frames")) request.num_frames = WholeSetting(text, "num-frames");
+  if (open("fps")) request.fps = NumberSetting(text, "fps", 0.01, 1000);
+  if (open("guidance-scale-2")) request.guidance_scale_2 = NumberSetting(text, "guidance-scale-2", 0, 1e6);
+}
+
 // What the flags leave open comes from the picture.
 void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   const std::string path = values.String("from-image");
-  const GenerationText text = ParsePictureText(ReadPictureText(path), path);
+  const GenerationText text = ParsePictureText(ReadMediaText(path), path);
   const auto open = [&](std::string_view flag) { return values.GivenBy(flag) == FlagSource::kDefault; };
   if (request.prompts.empty()) request.prompts = {text.prompt};
   if (open("negative-prompt") && !text.negative_prompt.empty()) request.negative_prompt = text.negative_prompt;
@@ -387,6 +442,7 @@ void FillFromPicture(const FlagValues& values, GenerateRequest& request) {
   if (open("num-inference-steps")) request.num_inference_steps = text.steps;
   if (open("guidance-scale")) request.guidance_scale = text.guidance_scale;
   if (open("seed")) request.seed = static_cast<uint64_t>(text.seed);
+  FillFilmFromPicture(values, text, request);
   FillEngineFromPicture(values, text, request);
 }
 
@@ -410,8 +466,9 @@ const FlagTable& AttentionSearchFlags() {
 }
 
 const FlagTable& CompareFlags() {
-  static constexpr FlagTable table = {"tessera compare", "the same noise through several attention backends",
-                                      kCompareGroups};
+  static constexpr FlagTable table = {"tessera compare",
+                                      "the same noise through several attention backends, or films that are there",
+                                      kCompareGroups, "films"};
   return table;
 }
 

@@ -108,6 +108,13 @@ nlohmann::json OwnDescription(const std::string& description) {
   return json;
 }
 
+// An MP4, WebM or GIF by its first bytes.
+bool IsVideo(const std::filesystem::path& path) {
+  const std::string first = FirstBytes(path);
+  return first.starts_with("GIF8") || first.starts_with("\x1A\x45\xDF\xA3") ||
+         (first.size() > 8 && first.substr(4, 4) == "ftyp");
+}
+
 }  // namespace
 
 FilmFormat FilmFormatOf(const std::filesystem::path& path) {
@@ -203,6 +210,14 @@ std::map<std::string, std::string> ReadFilmText(const std::filesystem::path& pat
   if (first.starts_with("GIF8")) return ReadGifText(path);
   if (first.starts_with("RIFF") && first.ends_with("WEBP")) return ReadPictureText(path);
   return ReadVideoText(path);
+}
+
+std::map<std::string, std::string> ReadMediaText(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const bool is_film = std::filesystem::is_regular_file(path, ignored)
+                           ? IsVideo(path)
+                           : std::filesystem::exists(path / FrameFileName(0), ignored);
+  return is_film ? ReadFilmText(path) : ReadPictureText(path);
 }
 
 }  // namespace tessera

@@ -76,5 +76,7 @@ std::unique_ptr<FilmWriter> OpenFilm(const std::filesystem::path& path, const Fi
 // Text of a film OpenFilm wrote, told by content; of other programs' films the comment as `parameters`, the description
 // as `description`. Of a folder: its first frame's. Throws Error{kIo, kFormat}.
 std::map<std::string, std::string> ReadFilmText(const std::filesystem::path& path);
+// The same of a folder of frames, MP4, WebM or GIF; what is none of them is read as a picture, see ReadPictureText.
+std::map<std::string, std::string> ReadMediaText(const std::filesystem::path& path);
 
 }  // namespace tessera

@@ -1,6 +1,7 @@
 // What film.cc and the writers of the formats share.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +32,8 @@ std::unique_ptr<FilmWriter> OpenFrameFolder(const std::filesystem::path& path, c
 
 std::string FrameFileName(int64_t index);  // "00000.png"
 
+// Every frame in order. Throws Error{kIo, kFormat, kUnsupported} and what `take` throws.
+void ReadVideoFrames(const std::filesystem::path& path, const std::function<void(Picture)>& take);
 FilmText ReadVideoText(const std::filesystem::path& path);
 FilmText ReadGifText(const std::filesystem::path& path);
 

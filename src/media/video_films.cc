@@ -74,6 +74,10 @@ std::unique_ptr<FilmWriter> OpenVideoFilm(const fs::path& path, const FilmEncodi
   return Loaded().open(path, encoding, MachineIsa());
 }
 
+void ReadVideoFrames(const fs::path& path, const std::function<void(Picture)>& take) {
+  Loaded().read_frames(path, take);
+}
+
 FilmText ReadVideoText(const fs::path& path) { return Loaded().read_text(path); }
 
 }  // namespace tessera

@@ -1,6 +1,7 @@
 // MP4 and WebM films, made by a module of its own (media/video/) that is loaded when the first one is asked for.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@ struct VideoFilms {
   const char* version;  // the TESSERA_VERSION it is built for: C++ objects cross, so both must agree
   std::unique_ptr<FilmWriter> (*open)(const std::filesystem::path& path, const FilmEncoding& encoding, Isa isa);
   FilmText (*read_text)(const std::filesystem::path& path);  // Throws Error{kIo, kFormat}
+  // GIF as well. Throws Error{kIo, kFormat} and what `take` throws.
+  void (*read_frames)(const std::filesystem::path& path, const std::function<void(Picture)>& take);
 };
 inline constexpr const char* kVideoFilmsSymbol = "tessera_video_films";
 inline constexpr const char* kVideoFilmsModule = "tessera_video.so";

@@ -43,6 +43,7 @@ class AutoencoderSpec {
   virtual int64_t temporal_factor() const { return 1; }  // frames per latent frame, but the first
   // The tile side to use for a picture of this size when the user did not choose: 0 when it is decoded whole.
   virtual int64_t TileFor(int64_t height, int64_t width) const = 0;
+  virtual bool TakesTiles() const { return true; }  // whether AutoencoderJob::tile may be set
   virtual std::vector<SiteProblem> Sites(const AutoencoderJob& job) const = 0;
   virtual Cost CostOf(const AutoencoderJob& job) const = 0;
   // Loads one direction (the other's tensors are checked by name and left unread).

@@ -63,7 +63,7 @@ std::map<std::string, std::string> FurtherSettings(const RunState& run) {
       {"max-sequence-length", std::to_string(run.job.text_tokens)},
       {"attention", run.report.AttentionSummary()},
       {"attention-ran", RecordsToTimelessJson(run.report.attention()).dump()}};
-  if (run.job.frames > 1) {
+  if (run.family->Defaults().frames > 1) {
     settings["num-frames"] = std::to_string(run.job.frames);
     settings["fps"] = fmt::format("{}", run.request.fps.value_or(run.family->Defaults().fps));
     settings["guidance-scale-2"] = fmt::format("{}", run.job.guidance_scale_2);

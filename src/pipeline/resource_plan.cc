@@ -164,11 +164,12 @@ void CheckMemory(const RunState& run, const ResourcePlan& plan) {
       ErrorKind::kMemory,
       fmt::format(
           "this job needs {} ({} alone: weights {}, activations {}), but only {} of memory are there; a smaller "
-          "size, --vae-tiling or --force (it will swap) would work",
+          "size{} or --force (it will swap) would work",
           FormatBytes(static_cast<double>(plan.peak_bytes)), largest->name,
           FormatBytes(static_cast<double>(largest->weight_bytes)),
           FormatBytes(static_cast<double>(largest->activation_bytes)),
-          FormatBytes(static_cast<double>(plan.memory_bytes))));
+          FormatBytes(static_cast<double>(plan.memory_bytes)),
+          run.family->autoencoder().TakesTiles() ? ", --vae-tiling" : ""));
 }
 
 std::string ResourcePlan::ToText() const {

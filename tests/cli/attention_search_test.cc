@@ -75,6 +75,19 @@ const Job kTwoExperts{
     {4, 2, 3},
     1,
     2};
+// Latents of 4 x 3 x 5 tokens: no side is a multiple of the tile's.
+const Job kUneven{"uneven_grid",
+                  {"--model-path", kWan, "--height", "48", "--width", "80", "--num-frames", "13",
+                   "--num-inference-steps", "4", "--guidance-scale", "5", "--dit-precision", "fp32"},
+                  {"--prompt", "a red fox", "--tile-size", "3,2,2"},
+                  "[3, 2, 2]",
+                  4,
+                  1,
+                  2,
+                  2,
+                  {2, 2, 3},
+                  2,
+                  1};
 const Job kPicture{
     "picture",
     {"--model-path", kDemo, "--height", "128", "--width", "128", "--num-inference-steps", "4", "--guidance-scale", "1"},
@@ -198,7 +211,8 @@ TEST_P(AttentionSearch, ThreadsDoNotMatter) {
   EXPECT_EQ(losses, Losses(folder_ / "losses"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, AttentionSearch, ::testing::Values(kGuided, kConditional, kTwoExperts, kPicture),
+INSTANTIATE_TEST_SUITE_P(Jobs, AttentionSearch,
+                         ::testing::Values(kGuided, kConditional, kTwoExperts, kUneven, kPicture),
                          [](const auto& suite) { return suite.param.name; });
 
 struct Refused {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include "media/film.h"
 #include "media/picture.h"
 #include "support/command.h"
 
@@ -92,6 +93,80 @@ TEST(CompareProgram, RefusesInOneLine) {
     EXPECT_THAT(result.err, HasSubstr(says));
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+// Frame t is of one grey, 10 * t + `offset`.
+void WriteFilm(const std::string& path, int64_t frames, uint8_t offset, int64_t width = 32) {
+  FilmEncoding encoding{.format = FilmFormatOf(path), .height = 16, .width = width};
+  encoding.quality = 100;
+  const auto film = OpenFilm(path, encoding);
+  for (int64_t t = 0; t < frames; ++t) {
+    Picture frame{16, width, {}};
+    frame.rgb.assign(static_cast<size_t>(16 * width * 3), static_cast<uint8_t>(10 * t + offset));
+    film->Add(frame);
+  }
+  film->Finish();
+}
+
+CommandResult CompareFilmsThere(const TemporaryFolder& folder, std::vector<std::string> words) {
+  std::vector<std::string> line = {TESSERA_BINARY, "compare"};
+  for (const std::string& word : words) line.push_back(word.starts_with("--") ? word : folder / word);
+  line.insert(line.end(), {"--output-path", folder / "report", "--json"});
+  return RunCommand(line);
+}
+
+TEST(CompareFilms, ReadsEveryFormat) {
+  const TemporaryFolder folder;
+  WriteFilm(folder / "a/", 4, 50);
+  for (const char* name : {"b.webp", "c.gif", "d.mp4", "e.webm"}) WriteFilm(folder / name, 4, 50);
+  const CommandResult result = CompareFilmsThere(folder, {"a", "b.webp", "c.gif", "d.mp4", "e.webm"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["films"][1]["pictures"][0]["identical"], true);  // lossless
+  for (const auto& film : json["films"]) {
+    EXPECT_EQ(film["pictures"][0]["frames"], 4);
+    EXPECT_TRUE(film["psnr"].is_null() || film["psnr"].get<double>() > 35) << film.dump();
+  }
+  for (const char* name : {"compare.png", "compare.html", "compare.json"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / "report/" + name)) << name;
+  }
+}
+
+TEST(CompareFilms, ScoresAgainstTheFirst) {
+  const TemporaryFolder folder;
+  WriteFilm(folder / "a/", 3, 50);
+  WriteFilm(folder / "b/", 3, 51);
+  const CommandResult result = CompareFilmsThere(folder, {"a", "b"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto film = nlohmann::json::parse(result.out)["films"][1];
+  EXPECT_NEAR(film["psnr"].get<double>(), 48.1308, 1e-3);
+  EXPECT_EQ(film["temporal_difference"], 0.0);
+  EXPECT_EQ(film["pictures"][0]["per_frame"]["psnr"].size(), 3u);
+}
+
+TEST(CompareFilms, RefusesInOneLine) {
+  const TemporaryFolder folder;
+  WriteFilm(folder / "a/", 3, 50);
+  WriteFilm(folder / "short/", 2, 50);
+  WriteFilm(folder / "wide/", 3, 50, 48);
+  std::ofstream(folder / "text.mp4") << "no film";
+  const std::vector<std::pair<std::vector<std::string>, const char*>> mistakes = {
+      {{"a"}, "one film is named"},
+      {{"a", "a"}, "named twice"},
+      {{"a", "short"}, "'short' has 2 frames"},
+      {{"a", "wide"}, "48 x 16 pixels"},
+      {{"a", "nosuch"}, "nosuch"},
+      {{"a", "text.mp4"}, "is not a film"},
+      {{"a", "short", "--seed=3"}, "--seed"},
+      {{"a", "short", "--backends=fa"}, "--backends"},
+  };
+  for (const auto& [words, says] : mistakes) {
+    const CommandResult result = CompareFilmsThere(folder, words);
+    EXPECT_GT(result.exit_code, 1) << says;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(says));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "report"));
 }
 
 }  // namespace

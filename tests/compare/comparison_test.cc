@@ -134,6 +134,98 @@ TEST(Comparison, HtmlIsSelfContainedAndEscaped) {
   for (const char* outside : {"http:", "https:", "src=\"/", "<script"}) EXPECT_THAT(html, Not(HasSubstr(outside)));
 }
 
+// Two films of `frames` frames; the second column's frame t is brighter by `offset + t * drift`.
+Comparison Films(int frames, int offset, int drift) {
+  Comparison comparison = Small();
+  comparison.columns.pop_back();
+  for (int column = 0; column < 2; ++column) {
+    auto& pictures = comparison.columns[static_cast<size_t>(column)].pictures;
+    pictures.resize(1);
+    pictures[0].frames.clear();
+    for (int t = 0; t < frames; ++t) {
+      const auto value = static_cast<uint8_t>(20 + 10 * t + column * (offset + t * drift));
+      pictures[0].frames.push_back(FilledPicture(20, 24, {value, value, value}));
+    }
+  }
+  return comparison;
+}
+
+TEST(FilmComparison, TemporalDifferenceSeesMotionAndNotBrightness) {
+  EXPECT_DOUBLE_EQ(Score(Films(5, 7, 0))[1].temporal_difference, 0);
+  EXPECT_DOUBLE_EQ(Score(Films(5, 0, 3))[1].temporal_difference, 3);
+  EXPECT_DOUBLE_EQ(Score(Films(5, 0, -3))[1].temporal_difference, 3);
+  EXPECT_DOUBLE_EQ(Score(Films(1, 7, 0))[1].temporal_difference, 0);
+}
+
+TEST(FilmComparison, JsonHoldsASeriesPerScore) {
+  const Comparison films = Films(3, 0, 2);
+  const auto row = ToJson(films, Score(films))["backends"][1]["pictures"][0];
+  EXPECT_EQ(row["temporal_difference"], 2.0);
+  const auto& series = row["per_frame"];
+  EXPECT_TRUE(series["psnr"][0].is_null());  // equal frames
+  EXPECT_NEAR(series["psnr"][2].get<double>(), 20 * std::log10(255.0 / 4), 1e-9);
+  EXPECT_EQ(series["ssim"].size(), 3u);
+  EXPECT_EQ(series["temporal_difference"], nlohmann::json({nullptr, 2.0, 2.0}));
+  const Comparison pictures = Small();
+  EXPECT_FALSE(ToJson(pictures, Score(pictures))["backends"][1]["pictures"][0].contains("per_frame"));
+}
+
+TEST(FilmComparison, FramesAreSpreadFromFirstToLast) {
+  EXPECT_EQ(SpreadFrames(81, 5), (std::vector<size_t>{0, 20, 40, 60, 80}));
+  EXPECT_EQ(SpreadFrames(3, 6), (std::vector<size_t>{0, 1, 2}));
+  EXPECT_EQ(SpreadFrames(1, 6), (std::vector<size_t>{0}));
+  EXPECT_EQ(SpreadFrames(10, 1), (std::vector<size_t>{0}));
+}
+
+// Whether a row of pixels of the sheet holds all of `values`.
+bool ARowHas(const Picture& sheet, const std::vector<uint8_t>& values) {
+  for (int64_t y = 0; y < sheet.height; ++y) {
+    const auto* row = sheet.rgb.data() + y * sheet.width * 3;
+    const auto has = [&](uint8_t value) {
+      for (int64_t x = 0; x < sheet.width; ++x) {
+        if (row[x * 3] == value && row[x * 3 + 1] == value && row[x * 3 + 2] == value) return true;
+      }
+      return false;
+    };
+    if (std::all_of(values.begin(), values.end(), has)) return true;
+  }
+  return false;
+}
+
+TEST(FilmComparison, SheetHasARowOfFramesPerBackend) {
+  const Comparison films = Films(3, 1, 1);
+  const Picture sheet = DrawContactSheet(films, Score(films));
+  EXPECT_TRUE(ARowHas(sheet, {20, 30, 40}));
+  EXPECT_TRUE(ARowHas(sheet, {21, 32, 43}));
+  EXPECT_TRUE(ARowHas(sheet, {8, 16, 24}));  // differences, times 8
+}
+
+TEST(FilmComparison, SheetOfManyLongFilmsStaysReasonable) {
+  Comparison films = Films(9, 1, 1);
+  for (ComparedBackend& column : films.columns) column.pictures.assign(300, column.pictures[0]);
+  const Picture sheet = DrawContactSheet(films, Score(films));
+  EXPECT_LT(sheet.height * sheet.width, int64_t{1} << 25);
+}
+
+size_t Count(const std::string& text, std::string_view part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(FilmComparison, HtmlHoldsEveryFrameAPlayerAndCurves) {
+  Comparison films = Films(4, 1, 1);
+  films.frames_per_second = 12;
+  const std::string html = HtmlReport(films, Score(films));
+  EXPECT_EQ(Count(html, "data:image/webp;base64,"), 8u);
+  EXPECT_EQ(Count(html, "class=\"clip\""), 2u);
+  EXPECT_EQ(Count(html, "<svg"), 3u);
+  EXPECT_EQ(Count(html, "<script>"), 1u);
+  EXPECT_THAT(html, HasSubstr("data-rate=\"12\""));
+  EXPECT_THAT(html, HasSubstr("max=\"3\""));
+  for (const char* outside : {"http:", "https:", "src=\"/"}) EXPECT_THAT(html, Not(HasSubstr(outside)));
+}
+
 TEST(Base64, FollowsTheExamplesOfRfc4648) {
   const auto encode = [](std::string_view text) {
     return EncodeBase64({reinterpret_cast<const uint8_t*>(text.data()), text.size()});

@@ -166,5 +166,11 @@ TEST(WanVae, SaysWhatIsWrong) {
               HasSubstr("decoder.mid_block.attentions.0.to_qkv.weight"));
 }
 
+TEST(WanVae, SaysThatItTakesNoTiles) {
+  const auto spec = Spec("vae_wan21_tiny");
+  EXPECT_FALSE(spec->TakesTiles());
+  EXPECT_EQ(spec->TileFor(4096, 4096), 0);
+}
+
 }  // namespace
 }  // namespace tessera

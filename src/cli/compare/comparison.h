@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attention/layer.h"
+#include "media/film_metrics.h"
 #include "pipeline/pipeline.h"
 
 namespace tessera {
@@ -22,11 +23,14 @@ struct ComparedBackend {
 };
 
 struct Comparison {
-  std::string model;
+  std::string model;  // empty: the columns are files that were there, one picture or film each
   std::vector<std::string> prompts;
   std::vector<uint64_t> seeds;
   std::vector<ComparedBackend> columns;  // the first is the reference
+  double frames_per_second = 16;         // of films
 };
+
+bool HasFilms(const Comparison& comparison) noexcept;
 
 // One picture (or film: means over its frames) against the reference's with the same noise.
 struct PictureScore {
@@ -34,6 +38,8 @@ struct PictureScore {
   double psnr = 0;         // dB, mean over the frames that differ; infinite when identical
   double ssim = 1;
   double latents_rel_l1 = 0;
+  double temporal_difference = 0;  // as FilmMetrics says, mean over the frames after the first
+  FilmMetrics frames{};
 };
 
 struct BackendScore {
@@ -42,6 +48,7 @@ struct BackendScore {
   double psnr = 0;        // mean over the pictures that differ; infinite when none does
   double ssim = 1;        // means over all pictures
   double latents_rel_l1 = 0;
+  double temporal_difference = 0;
   double seconds = 0, denoising_seconds = 0;
   double speedup = 1, denoising_speedup = 1;  // the reference's time / this one's
   double density = 1;                         // of the transformer's attention, mean over its calls

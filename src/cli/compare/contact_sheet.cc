@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/compare/film_sheet.h"
 #include "media/drawing.h"
 #include "media/picture_metrics.h"
 
@@ -62,6 +63,7 @@ void DrawCell(Picture& sheet, Place place, const Comparison& comparison, const B
 }  // namespace
 
 Picture DrawContactSheet(const Comparison& comparison, const std::vector<BackendScore>& scores) {
+  if (HasFilms(comparison)) return DrawFilmSheet(comparison, scores);
   const Layout layout = LayoutOf(comparison);
   const auto columns = static_cast<int64_t>(layout.columns.size());
   const int64_t footer = TextHeight() + kMargin;

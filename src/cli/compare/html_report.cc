@@ -6,6 +6,8 @@
 
 #include "base/base64.h"
 #include "cli/compare/contact_sheet.h"
+#include "cli/compare/film_player.h"
+#include "cli/compare/markup.h"
 #include "media/picture_metrics.h"
 
 namespace tessera {
@@ -26,59 +28,49 @@ td.refused { text-align: left; color: #888; }
 figure { display: inline-block; margin: 0 1em 1em 0; }
 figure img { display: block; max-width: 320px; margin-bottom: 4px; }
 figcaption { font-size: 13px; color: #444; }
+.clip img[hidden] { display: none; }
+.player input { width: 22em; vertical-align: middle; }
+.curves svg { font-size: 11px; margin-right: 1em; }
+.now { stroke: #000; stroke-opacity: .35; }
 h2 { font-size: 1.1em; margin: 1.6em 0 .6em; }
 </style></head><body>
 )";
 
-std::string Escaped(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
-
 std::string Image(const Picture& picture, const std::string& description) {
   const bool small = picture.height <= kLargestPng && picture.width <= kLargestPng;
   const PictureEncoding encoding{small ? PictureFormat::kPng : PictureFormat::kJpeg, kJpegQuality, {}};
-  return fmt::format(R"(<img alt="{}" src="data:image/{};base64,{}">)", Escaped(description), small ? "png" : "jpeg",
-                     EncodeBase64(EncodePicture(picture, encoding)));
+  return fmt::format(R"(<img alt="{}" src="data:image/{};base64,{}">)", EscapeMarkup(description),
+                     small ? "png" : "jpeg", EncodeBase64(EncodePicture(picture, encoding)));
 }
 
-std::string TableRow(const ComparedBackend& column, const BackendScore& score) {
-  const std::string config = column.config.empty() ? "" : fmt::format("<br><small>{}</small>", Escaped(column.config));
-  const std::string name = fmt::format("<td>{}{}</td>", Escaped(column.label), config);
+// Cells of times, for what was made here.
+std::string RunCells(const BackendScore& score) {
+  return fmt::format("<td>{:.4g}</td><td>{:.3f}</td><td>{:.2f}</td><td>{:.2f}</td><td>{:.2f}</td>",
+                     score.latents_rel_l1, score.density, score.seconds, score.speedup, score.denoising_speedup);
+}
+
+std::string TableRow(const Comparison& comparison, const ComparedBackend& column, const BackendScore& score) {
+  const std::string config =
+      column.config.empty() ? "" : fmt::format("<br><small>{}</small>", EscapeMarkup(column.config));
+  const std::string name = fmt::format("<td>{}{}</td>", EscapeMarkup(column.label), config);
   if (!column.refused.empty()) {
-    return fmt::format("<tr>{}<td class=\"refused\" colspan=\"7\">refused: {}</td></tr>\n", name,
-                       Escaped(column.refused));
+    return fmt::format("<tr>{}<td class=\"refused\" colspan=\"8\">refused: {}</td></tr>\n", name,
+                       EscapeMarkup(column.refused));
   }
-  return fmt::format(
-      "<tr>{}<td>{}</td><td>{:.4f}</td><td>{:.4g}</td><td>{:.3f}</td><td>{:.2f}</td><td>{:.2f}</td><td>{:.2f}</td></"
-      "tr>\n",
-      name, FormatPsnr(score.psnr), score.ssim, score.latents_rel_l1, score.density, score.seconds, score.speedup,
-      score.denoising_speedup);
+  const std::string temporal = HasFilms(comparison) ? fmt::format("<td>{:.3f}</td>", score.temporal_difference) : "";
+  return fmt::format("<tr>{}<td>{}</td><td>{:.4f}</td>{}{}</tr>\n", name, FormatPsnr(score.psnr), score.ssim, temporal,
+                     comparison.model.empty() ? "" : RunCells(score));
 }
 
 std::string Table(const Comparison& comparison, const std::vector<BackendScore>& scores) {
-  std::string text =
-      "<table><tr><th>backend</th><th>PSNR dB</th><th>SSIM</th><th>latents rel. L1</th><th>density</th>"
-      "<th>time s</th><th>speed-up</th><th>of denoising</th></tr>\n";
-  for (size_t i = 0; i < scores.size(); ++i) text += TableRow(comparison.columns[i], scores[i]);
+  const bool was_made = !comparison.model.empty();
+  std::string text = fmt::format("<table><tr><th>{}</th><th>PSNR dB</th><th>SSIM</th>", was_made ? "backend" : "film");
+  if (HasFilms(comparison)) text += "<th>temporal difference</th>";
+  if (was_made) {
+    text += "<th>latents rel. L1</th><th>density</th><th>time s</th><th>speed-up</th><th>of denoising</th>";
+  }
+  text += "</tr>\n";
+  for (size_t i = 0; i < scores.size(); ++i) text += TableRow(comparison, comparison.columns[i], scores[i]);
   return text + "</table>\n";
 }
 
@@ -91,8 +83,32 @@ std::string Figure(const Comparison& comparison, const BackendScore& score, size
     text += Image(DifferencePicture(made.frames.front(), reference.frames.front(), kDifferenceGain),
                   "difference of " + label);
   }
-  return text + fmt::format("<figcaption>{}: PSNR {}, SSIM {:.4f}</figcaption></figure>\n", Escaped(label),
+  return text + fmt::format("<figcaption>{}: PSNR {}, SSIM {:.4f}</figcaption></figure>\n", EscapeMarkup(label),
                             FormatPsnr(score.pictures[row].psnr), score.pictures[row].ssim);
+}
+
+std::string Heading(const Comparison& comparison) {
+  const std::string reference = EscapeMarkup(comparison.columns.front().label);
+  if (comparison.model.empty()) {
+    return fmt::format("<h1>Films compared</h1>\n<p>PSNR, SSIM and temporal difference against {}.</p>\n", reference);
+  }
+  return fmt::format(
+      "<h1>Attention backends compared</h1>\n<p>Model {}; the same noise through every backend; PSNR, SSIM and latents "
+      "against {}. Below each picture: |difference| x {}.</p>\n",
+      EscapeMarkup(comparison.model), reference, kDifferenceGain);
+}
+
+std::string Row(const Comparison& comparison, const std::vector<BackendScore>& scores, size_t row) {
+  const MadePicture& first = comparison.columns.front().pictures[row];
+  std::string html;
+  if (!comparison.model.empty()) {
+    html = fmt::format("<h2>{} (seed {})</h2>\n", EscapeMarkup(comparison.prompts[first.prompt]), first.seed);
+  }
+  if (first.frames.size() > 1) return html + FilmPlayer(comparison, scores, row);
+  for (size_t column = 0; column < scores.size(); ++column) {
+    if (!scores[column].pictures.empty()) html += Figure(comparison, scores[column], column, row);
+  }
+  return html;
 }
 
 }  // namespace
@@ -100,22 +116,19 @@ std::string Figure(const Comparison& comparison, const BackendScore& score, size
 std::string HtmlReport(const Comparison& comparison, const std::vector<BackendScore>& scores) {
   const auto& reference = comparison.columns.front();
   std::string html(kHead);
-  html += fmt::format(
-      "<h1>Attention backends compared</h1>\n<p>Model {}; the same noise through every backend; PSNR, SSIM and latents "
-      "against {}. Below each picture: |difference| x {}.</p>\n",
-      Escaped(comparison.model), Escaped(reference.label), kDifferenceGain);
+  html += Heading(comparison);
   html += Table(comparison, scores);
-  const size_t rows = std::min(reference.pictures.size(), kMostRows);
-  for (size_t row = 0; row < rows; ++row) {
-    const MadePicture& first = reference.pictures[row];
-    html += fmt::format("<h2>{} (seed {})</h2>\n", Escaped(comparison.prompts[first.prompt]), first.seed);
-    for (size_t column = 0; column < scores.size(); ++column) {
-      if (!scores[column].pictures.empty()) html += Figure(comparison, scores[column], column, row);
-    }
+  if (HasFilms(comparison)) {
+    html +=
+        "<p>Temporal difference: the mean of |change from the frame before - the reference's change| over pixels and "
+        "channels, in grey levels of 255.</p>\n";
   }
+  const size_t rows = std::min(reference.pictures.size(), kMostRows);
+  for (size_t row = 0; row < rows; ++row) html += Row(comparison, scores, row);
   if (rows < reference.pictures.size()) {
     html += fmt::format("<p>{} of {} pictures are shown.</p>\n", rows, reference.pictures.size());
   }
+  if (HasFilms(comparison)) html += FilmPlayerScript();
   return html + "</body></html>\n";
 }
 

@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-// The table, then every picture and its difference from the first column, embedded (the first frame of a film).
+// The table, then every picture and its difference from the first column, embedded; films as players with curves.
 std::string HtmlReport(const Comparison& comparison, const std::vector<BackendScore>& scores);
 
 }  // namespace tessera

@@ -10,6 +10,7 @@
 #include "base/round_up.h"
 #include "base/text.h"
 #include "media/film_formats.h"
+#include "media/video/film_input.h"
 #include "media/video/libav.h"
 #include "media/video_films.h"
 
@@ -208,28 +209,12 @@ class VideoFilm final : public FilmWriter {
   AVStream* stream_ = nullptr;  // the muxer's
 };
 
-struct CloseInput {
-  void operator()(AVFormatContext* context) const noexcept { avformat_close_input(&context); }
-};
-
 std::unique_ptr<FilmWriter> OpenVideo(const std::filesystem::path& path, const FilmEncoding& encoding, Isa isa) {
   return std::make_unique<VideoFilm>(path, encoding, isa);
 }
 
 FilmText ReadText(const std::filesystem::path& path) {
-  SilenceLibav();
-  // A path is a path here, never an address or a play list that leads elsewhere.
-  AVDictionary* options =
-      MakeDictionary({{"protocol_whitelist", "file"}, {"format_whitelist", "mov,matroska"}}).release();
-  AVFormatContext* context = nullptr;
-  const int opened = avformat_open_input(&context, ("file:" + path.string()).c_str(), nullptr, &options);
-  av_dict_free(&options);
-  if (opened < 0) {
-    throw Error(ErrorKind::kFormat, fmt::format("{}: is not a film that can be read ({}); MP4, WebM, WebP, GIF and "
-                                                "folders of PNG frames are",
-                                                Printable(path.string()), LibavReason(opened)));
-  }
-  const std::unique_ptr<AVFormatContext, CloseInput> input(context);
+  const FilmInput input = OpenFilmInput(path, "mov,matroska");
   const auto tag = [&](const char* name) -> std::string {
     const AVDictionaryEntry* entry = av_dict_get(input->metadata, name, nullptr, 0);
     return entry != nullptr ? entry->value : "";
@@ -241,4 +226,5 @@ FilmText ReadText(const std::filesystem::path& path) {
 }  // namespace
 }  // namespace tessera
 
-extern "C" const tessera::VideoFilms tessera_video_films = {TESSERA_VERSION, tessera::OpenVideo, tessera::ReadText};
+extern "C" const tessera::VideoFilms tessera_video_films = {TESSERA_VERSION, tessera::OpenVideo, tessera::ReadText,
+                                                            tessera::DecodeVideo};

@@ -337,6 +337,7 @@ class WanVaeSpec final : public AutoencoderSpec {
   int64_t spatial_factor() const override { return config_.spatial_factor(); }
   int64_t temporal_factor() const override { return config_.temporal_factor(); }
   int64_t TileFor(int64_t, int64_t) const override { return 0; }
+  bool TakesTiles() const override { return false; }
 
   std::vector<SiteProblem> Sites(const AutoencoderJob& job) const override {
     CheckJob(job);
