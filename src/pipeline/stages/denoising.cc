@@ -26,7 +26,7 @@ class Denoising final : public PictureStage {
     const auto denoiser = run.denoiser->Condition(
         run.job, {run.prompts[picture.prompt].embeds, run.negative_prompt, run.reference_rows, run.image_embeds});
     const size_t steps = picture.scheduler->timesteps().size();
-    run.progress.Begin("denoising", static_cast<int64_t>(steps));
+    run.progress.Begin({"denoising", "step", static_cast<int64_t>(steps)});
     BeginAttention(run, picture);
     for (size_t i = 0; i < steps; ++i) RunStep(run, picture, *denoiser, static_cast<int>(i));
     denoiser->Finish(picture.latents);
@@ -46,7 +46,7 @@ class Denoising final : public PictureStage {
 
   static void Load(RunState& run) {
     if (run.denoiser != nullptr) return;
-    run.progress.Begin("loading", 1);
+    run.progress.Begin({"loading", "model", 1});
     const auto sites = run.family->DenoiserSites(run.job);
     run.denoiser = run.family->LoadDenoiser(run.folder, run.job.compute);
     run.workspace.Reserve(run.family->StepCost(run.job).workspace_bytes + run.attention.WorkspaceBytes(sites));
