@@ -60,7 +60,7 @@ void RefuseFlags(const FlagValues& values) {
   }
   for (const char* flag :
        {"output-path", "output-file-name", "output-format", "frames-as", "output-compression", "perf-dump-path",
-        "save-latents", "checkpoint", "resume", "plan-only", "json", "from-image", "warmup"}) {
+        "save-latents", "checkpoint", "resume", "preview-every", "plan-only", "json", "from-image", "warmup"}) {
     if (values.GivenBy(flag) == FlagSource::kDefault) continue;
     throw Error(ErrorKind::kUsage,
                 fmt::format("--{}: attention-search makes no pictures; --output names the strategy it writes", flag));

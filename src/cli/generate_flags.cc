@@ -76,6 +76,9 @@ constexpr Flag kOutputFlags[] = {
     {"resume", FlagKind::kString,
      "go on with the run saved in this file, to the same bytes; all other settings as they were", "",
      "from the beginning", "", "FILE"},
+    {"preview-every", FlagKind::kInt,
+     "write a small preview every N steps, NAME.preview.png (films: .webp), removed when the picture is there", "",
+     "no previews", "", "N", "", 1, 1e6},
     {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
     {"json", FlagKind::kBool, "with --plan-only: as JSON"},
     {"force", FlagKind::kBool, "run a job that does not fit into memory"},
@@ -239,6 +242,7 @@ void ReadLongRuns(const FlagValues& values, GenerateRequest& request) {
   request.checkpoint = values.String("checkpoint");
   request.checkpoint_every = values.Int("checkpoint-every");
   request.resume = values.String("resume");
+  request.preview_every = values.Int("preview-every", 0);
   if (request.checkpoint.empty() && values.GivenBy("checkpoint-every") != FlagSource::kDefault) {
     throw Error(ErrorKind::kUsage, "--checkpoint-every: there is no --checkpoint, the file to save to");
   }

@@ -15,6 +15,7 @@
 #include "media/generation_text.h"
 #include "pipeline/checkpoints.h"
 #include "pipeline/output_files.h"
+#include "pipeline/previews.h"
 #include "pipeline/resource_plan.h"
 #include "pipeline/stage.h"
 #include "platform/cpu/cpu.h"
@@ -205,11 +206,13 @@ void TryFiles(const GenerateRequest& request, const std::vector<OutputFile>& fil
 
 void MakePictures(RunState& run, const std::vector<OutputFile>& files, Checkpoints& checkpoints) {
   const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
+  Previews previews(run);
   NamedTensors latents = checkpoints.FinishedLatents();
   for (size_t i = checkpoints.first_picture(); i < files.size(); ++i) {
     checkpoints.SaveBefore(i, latents);
     PictureState picture;
     checkpoints.Attach(i, picture, latents);
+    previews.Attach(files[i], picture);
     picture.prompt = i / outputs;
     picture.seed = run.request.seed + i % outputs;
     run.pictures_left = files.size() - i - 1;
@@ -230,6 +233,7 @@ void MakePictures(RunState& run, const std::vector<OutputFile>& files, Checkpoin
     } else {
       WritePicture(run, picture, decoded, files[i]);
     }
+    previews.Remove(files[i]);
     if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
   }
   if (!latents.empty()) WriteSafetensors(run.request.save_latents, latents, {{"format", "pt"}});
