@@ -65,6 +65,7 @@ Checkpoints::Checkpoints(RunState& run, std::vector<OutputFile>& files) : run_(r
   if (request.checkpoint.empty() && request.resume.empty()) return;
   RefuseReplacing();
   job_ = IdentityOf(run);
+  steps_ = static_cast<int64_t>(run.family->MakeScheduler(run.job)->timesteps().size());
   if (!request.resume.empty()) Resume(files);
   for (const OutputFile& file : files) names_.push_back(file.path.filename().string());
   if (!request.checkpoint.empty()) AtomicFile attempt(request.checkpoint);
@@ -99,10 +100,10 @@ void Checkpoints::Resume(std::vector<OutputFile>& files) {
   }
   const auto pictures = static_cast<int64_t>(files.size());
   if (static_cast<int64_t>(saved.files.size()) != pictures || saved.picture >= pictures ||
-      saved.step > run_.job.steps) {
+      saved.step > steps_) {
     refuse(ErrorKind::kFormat,
            fmt::format("is at step {} of picture {} of {}, but this job makes {} of {} steps", saved.step,
-                       saved.picture + 1, saved.files.size(), pictures, run_.job.steps));
+                       saved.picture + 1, saved.files.size(), pictures, steps_));
   }
   for (size_t i = 0; i < files.size(); ++i) files[i].path.replace_filename(saved.files[i]);
   first_picture_ = static_cast<size_t>(saved.picture);
@@ -132,7 +133,7 @@ void Checkpoints::RestoreEncodings() {
     throw Error(error.kind(), fmt::format("--resume {}: {}", Quoted(run_.request.resume), error.what()));
   }
   Log(LogLevel::kInfo, fmt::format("going on with output {} of {} after step {} of {}", first_picture_ + 1,
-                                   names_.size(), first_step_, run_.job.steps));
+                                   names_.size(), first_step_, steps_));
 }
 
 NamedTensors Checkpoints::FinishedLatents() const {
@@ -147,7 +148,7 @@ void Checkpoints::Attach(size_t index, PictureState& picture, const NamedTensors
   }
   if (run_.request.checkpoint.empty()) return;
   picture.take_state = [this, index, &finished](int steps_done, const TensorState& of_picture) {
-    if (steps_done % run_.request.checkpoint_every != 0 && steps_done < run_.job.steps) return;
+    if (steps_done % run_.request.checkpoint_every != 0 && steps_done < steps_) return;
     TensorState state = StateOfRun(finished);
     state.AddPart("picture", of_picture);
     Save({static_cast<int64_t>(index), steps_done}, std::move(state));
@@ -190,7 +191,7 @@ void Checkpoints::Tell(Place place) {
   const std::string of_picture =
       names_.size() == 1 ? "" : fmt::format(" of output {} of {}", place.picture + 1, names_.size());
   advice_ = fmt::format("; the same command with --resume {} goes on after step {} of {}{}",
-                        Quoted(run_.request.checkpoint), place.step, run_.job.steps, of_picture);
+                        Quoted(run_.request.checkpoint), place.step, steps_, of_picture);
   SetInterruptAdvice(advice_);
 }
 

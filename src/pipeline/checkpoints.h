@@ -50,6 +50,7 @@ class Checkpoints {
   RunState& run_;
   JobIdentity job_;
   std::vector<std::string> names_;
+  int64_t steps_ = 0;  // of a picture
   bool resumes_ = false, is_saved_ = false;
   bool is_failing_ = false;  // and it was said
   size_t first_picture_ = 0;
