@@ -9,7 +9,8 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kNumbers = 8, kSums = 3;  // of a use
+constexpr int64_t kNumbers = 8, kSums = 3;   // of a use
+constexpr int64_t kMost = int64_t{1} << 40;  // that a run may have counted
 
 Tensor Numbers(const std::vector<int64_t>& values) {
   Tensor tensor = Tensor::Empty({static_cast<int64_t>(values.size())}, DType::kI64);
@@ -31,8 +32,8 @@ class Reader {
       : tensor_(state.Get(name, {count}, dtype)), name_(name) {}
   Value Next(Value least) {
     const Value value = tensor_.template data<Value>()[at_++];
-    if (!(value >= least))
-      throw Error(ErrorKind::kFormat, fmt::format("'{}' holds {}, which no run counts", name_, value));
+    const bool possible = value >= least && value <= static_cast<Value>(kMost);
+    if (!possible) throw Error(ErrorKind::kFormat, fmt::format("'{}' holds {}, which no run counts", name_, value));
     return value;
   }
 
@@ -92,7 +93,7 @@ void AttentionContext::RestoreCounts(const TensorState& state) {
       for (int64_t& calls : use->calls_at) calls = calls_at.Next(0);
     }
   }
-  checked_calls_ = state.Number("checked_calls", 0, INT64_MAX);
+  checked_calls_ = state.Number("checked_calls", 0, kMost);
 }
 
 TensorState AttentionContext::Learnt() const {
