@@ -1,5 +1,5 @@
 // AttentionContext between the runs of a program: to tensors and back.
-#include <cmath>
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -56,7 +56,8 @@ TensorState AttentionContext::Counts() const {
                                    int64_t{check.first_failed_step} + 1, int64_t{check.demoted}, int64_t{use->told}}) {
         numbers.push_back(number);
       }
-      for (const double sum : {use->seconds, use->density, check.worst}) sums.push_back(sum);
+      for (const double sum : {use->seconds, use->density, std::min(check.worst, static_cast<double>(kMost))})
+        sums.push_back(sum);
       calls_at.insert(calls_at.end(), use->calls_at.begin(), use->calls_at.end());
     }
   }
