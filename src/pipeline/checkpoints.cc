@@ -99,11 +99,9 @@ void Checkpoints::Resume(std::vector<OutputFile>& files) {
     refuse(ErrorKind::kUsage, fmt::format("is of another job: {}; the same settings as before would work", difference));
   }
   const auto pictures = static_cast<int64_t>(files.size());
-  if (static_cast<int64_t>(saved.files.size()) != pictures || saved.picture >= pictures ||
-      saved.step > steps_) {
-    refuse(ErrorKind::kFormat,
-           fmt::format("is at step {} of picture {} of {}, but this job makes {} of {} steps", saved.step,
-                       saved.picture + 1, saved.files.size(), pictures, steps_));
+  if (static_cast<int64_t>(saved.files.size()) != pictures || saved.picture >= pictures || saved.step > steps_) {
+    refuse(ErrorKind::kFormat, fmt::format("is at step {} of picture {} of {}, but this job makes {} of {} steps",
+                                           saved.step, saved.picture + 1, saved.files.size(), pictures, steps_));
   }
   for (size_t i = 0; i < files.size(); ++i) files[i].path.replace_filename(saved.files[i]);
   first_picture_ = static_cast<size_t>(saved.picture);
