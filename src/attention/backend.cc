@@ -178,6 +178,11 @@ bool IsInThisBuild(const AttentionBackend& backend) noexcept {
   return backend.maker != nullptr || backend.plan != nullptr;
 }
 
+void AttentionPlan::Restore(const TensorState& state) {
+  if (state.empty()) return;
+  throw Error(ErrorKind::kFormat, "has an attention backend's memory, but this backend keeps none");
+}
+
 std::string_view CheckSoftmaxScale(const AttentionProblem& problem, const Device&) {
   return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";
 }

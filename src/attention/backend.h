@@ -11,6 +11,7 @@
 #include "attention/attention_io.h"
 #include "attention/problem.h"
 #include "platform/device.h"
+#include "tensor/tensor_state.h"
 
 namespace tessera {
 
@@ -118,6 +119,10 @@ class AttentionPlan {
   virtual const BlockPlan* decision() const noexcept { return nullptr; }
   // JSON of what a search has learnt over the request; "" when there is nothing to say.
   virtual std::string Findings() const { return {}; }
+  // What later steps of the request need of the calls so far; views that the next Run changes.
+  virtual TensorState State() const { return {}; }
+  // After BeginRequest with the outline of the plan whose State() it was. Throws Error{kFormat}.
+  virtual void Restore(const TensorState& state);
   // Why a Run of this plan could not be done, the first that failed; "" as long as all were done. The output of a
   // failed Run is undefined: callers look here before they use it.
   virtual std::string_view failure() const noexcept { return {}; }

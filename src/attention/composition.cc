@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/round_up.h"
 
 namespace tessera {
@@ -45,6 +46,8 @@ class ComposedPlan final : public AttentionPlan {
   double planning_seconds() const noexcept override { return planning_seconds_; }
   const BlockPlan* decision() const noexcept override { return planner_->decision(); }
   std::string Findings() const override { return planner_->Findings(); }
+  TensorState State() const override { return planner_->State(); }
+  void Restore(const TensorState& state) override { planner_->Restore(state); }
   std::string_view failure() const noexcept override { return kernel_->failure(); }
 
   void Run(const AttentionIO& io, std::span<std::byte> workspace) noexcept override {
@@ -69,6 +72,11 @@ class ComposedPlan final : public AttentionPlan {
 };
 
 }  // namespace
+
+void BlockPlanner::Restore(const TensorState& state) {
+  if (state.empty()) return;
+  throw Error(ErrorKind::kFormat, "has an attention planner's memory, but this planner keeps none");
+}
 
 AttentionCaps ComposedCaps(const AttentionCaps& planner, const AttentionCaps& kernel) noexcept {
   AttentionCaps both = kernel;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "attention/layer_parts.h"
 #include "attention/registry.h"
 #include "attention/request_options.h"
 #include "attention/rules.h"
@@ -40,34 +41,6 @@ size_t HashOf(const AttentionSite& site, const AttentionProblem& problem) noexce
 
 }  // namespace
 
-struct AttentionContext::Planned {
-  AttentionProblem problem;
-  const AttentionBackend* backend;
-  Options options;
-  std::unique_ptr<AttentionPlan> plan;
-};
-
-struct AttentionContext::Use {
-  Planned* planned;
-  std::string why;
-  std::vector<int64_t> calls_at;  // by step, for sites that have steps
-  int64_t calls = 0;
-  double seconds = 0;
-  double density = 0;  // sum over the calls
-  CheckRecord check = {};
-  bool told = false;  // that a check failed
-};
-
-struct AttentionContext::Entry {
-  AttentionSite site;
-  AttentionProblem problem;
-  std::vector<std::unique_ptr<Use>> uses = {};
-  std::vector<std::vector<Use*>> tables = {};  // by schedule, then by step; one element where steps do not matter
-  Use* now = nullptr;
-  Use* exact = nullptr;  // what a failed check demotes to; null: nothing better is there
-  bool demoted = false;
-};
-
 AttentionContext::AttentionContext(Device device, AttentionSchedule schedule, const AttentionRegistry& registry)
     : device_(std::move(device)), registry_(registry) {
   schedules_.push_back(std::move(schedule));
@@ -75,22 +48,25 @@ AttentionContext::AttentionContext(Device device, AttentionSchedule schedule, co
 
 AttentionContext::~AttentionContext() = default;
 
-AttentionContext::Planned* AttentionContext::PlanFor(const AttentionProblem& problem, const AttentionBackend& backend,
+// A planner learns from step to step, so the experts of a model must not share one.
+AttentionContext::Planned* AttentionContext::PlanFor(const Entry& entry, const AttentionBackend& backend,
                                                      const Options& options) {
+  const bool learns = backend.planner != nullptr && IsDenoiser(entry.site.component);
+  const std::string component = learns ? entry.site.component : "";
   for (const auto& planned : plans_) {
-    if (planned->backend == &backend && planned->problem == problem && planned->options == options)
-      return planned.get();
+    const bool serves = planned->backend == &backend && planned->problem == entry.problem;
+    if (serves && planned->options == options && planned->component == component) return planned.get();
   }
-  auto plan = MakePlan(backend, problem, device_, options);
+  auto plan = MakePlan(backend, entry.problem, device_, options);
   TESSERA_CHECK(plan != nullptr);
-  plans_.push_back(std::make_unique<Planned>(Planned{problem, &backend, options, std::move(plan)}));
+  plans_.push_back(std::make_unique<Planned>(Planned{component, entry.problem, &backend, options, std::move(plan)}));
   return plans_.back().get();
 }
 
 AttentionContext::Use* AttentionContext::UseFor(Entry& entry, const ScheduleRule* rule) {
   const AttentionRequest request = rule == nullptr ? AttentionRequest{} : rule->request;
   Selection selection = Select(entry.problem, device_, request, registry_, entry.site.ToString());
-  Planned* planned = PlanFor(entry.problem, *selection.backend, OptionsFor(*selection.backend, request, registry_));
+  Planned* planned = PlanFor(entry, *selection.backend, OptionsFor(*selection.backend, request, registry_));
   for (const auto& use : entry.uses) {
     if (use->planned == planned && use->why == selection.why) return use.get();
   }
@@ -255,7 +231,7 @@ void AttentionContext::PlanExact(Entry& entry) {
                             "work",
                             Print(entry.problem), entry.site.ToString()));
   }
-  Planned* planned = PlanFor(entry.problem, *best, ResolveOptions(*best, {}));
+  Planned* planned = PlanFor(entry, *best, ResolveOptions(*best, {}));
   entry.uses.push_back(std::make_unique<Use>(Use{planned, "in place of one that failed its check", {}}));
   entry.exact = entry.uses.back().get();
 }

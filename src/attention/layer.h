@@ -41,7 +41,8 @@ struct AttentionFinding {
   std::string json;  // AttentionPlan::Findings
 };
 
-// The attention of one request. Plans are shared between sites that pose the same problem to the same backend.
+// The attention of one request. Plans are shared between sites that pose the same problem to the same backend, those
+// of planners between the sites of one component.
 // A problem's `step` and `layer` do not tell sites apart: the site has its layer, and one plan serves all steps.
 class AttentionContext {
  public:
@@ -72,6 +73,14 @@ class AttentionContext {
   // done, or failed its check with CheckAction::kAbort; called after every forward pass, before its result is used.
   void CheckRuns();
 
+  // Between two steps: what Records() and the checks know, and what the plans have learnt of the picture or film in
+  // work. Plans are views that the next Run changes.
+  TensorState Counts() const;
+  TensorState Learnt() const;
+  // With the same sites prepared, Learnt() after BeginDenoising. Throw Error{kFormat}.
+  void RestoreCounts(const TensorState& state);
+  void RestoreLearnt(const TensorState& state);
+
   std::vector<AttentionRecord> Records() const;
   std::vector<AttentionFinding> Findings() const;                      // of the plans in use that have any
   size_t WorkspaceBytes(const std::vector<SiteProblem>& sites) const;  // the largest scratch of these prepared sites
@@ -83,7 +92,7 @@ class AttentionContext {
   struct Use;      // a plan at a site, with what it did there
   struct Entry;    // a site with the plans it uses, step by step
   Entry* Find(const AttentionSite& site, const AttentionProblem& problem) const noexcept;
-  Planned* PlanFor(const AttentionProblem& problem, const AttentionBackend& backend, const Options& options);
+  Planned* PlanFor(const Entry& entry, const AttentionBackend& backend, const Options& options);
   Use* UseFor(Entry& entry, const ScheduleRule* rule);
   std::vector<Use*> TableFor(Entry& entry, const AttentionSchedule& schedule);
   void PlanExact(Entry& entry);  // what a site that fails its check goes on with

@@ -35,6 +35,9 @@ class BlockPlanner {
   virtual double ExpectedDensity(int step, int layer) const noexcept = 0;
   // JSON of what a search has learnt over the request; "" when there is nothing to say.
   virtual std::string Findings() const { return {}; }
+  // As of AttentionPlan: what was learnt per layer and pass, by name.
+  virtual TensorState State() const { return {}; }
+  virtual void Restore(const TensorState& state);
 };
 
 // A planner's descriptor: a file in attention/planners/ and one line there. Its name alone means it with `fa`;

@@ -75,6 +75,16 @@ constexpr Flag kOutputFlags[] = {
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
+    {"checkpoint", FlagKind::kString,
+     "save the run here after every step, to go on with --resume; removed when the run ends well", "",
+     "nothing is saved", "", "FILE"},
+    {"checkpoint-every", FlagKind::kInt, "steps between two saves", "1", "", "", "N", "", 1, 1e6},
+    {"resume", FlagKind::kString,
+     "go on with the run saved in this file, to the same bytes; all other settings as they were", "",
+     "from the beginning", "", "FILE"},
+    {"preview-every", FlagKind::kInt,
+     "write a small preview every N steps, NAME.preview.png (films: .webp), removed when the picture is there", "",
+     "no previews", "", "N", "", 1, 1e6},
     {"plan-only", FlagKind::kBool, "print memory, FLOPs, expected time and attention of the job, and stop"},
     {"json", FlagKind::kBool, "with --plan-only, and of compare: print JSON"},
     {"force", FlagKind::kBool, "run a job that does not fit into memory"},
@@ -269,6 +279,16 @@ void ReadQuality(const FlagValues& values, GenerateRequest& request) {
   if (quality) request.output_quality = *quality;
 }
 
+void ReadLongRuns(const FlagValues& values, GenerateRequest& request) {
+  request.checkpoint = values.String("checkpoint");
+  request.checkpoint_every = values.Int("checkpoint-every");
+  request.resume = values.String("resume");
+  request.preview_every = values.Int("preview-every", 0);
+  if (request.checkpoint.empty() && values.GivenBy("checkpoint-every") != FlagSource::kDefault) {
+    throw Error(ErrorKind::kUsage, "--checkpoint-every: there is no --checkpoint, the file to save to");
+  }
+}
+
 void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   request.output_path = values.String("output-path");
   request.output_file_name = values.String("output-file-name");
@@ -279,6 +299,7 @@ void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   if (values.Has("last-image-path")) request.image_paths.push_back(values.String("last-image-path"));
   request.perf_dump_path = values.String("perf-dump-path");
   request.save_latents = values.String("save-latents");
+  ReadLongRuns(values, request);
   if (values.Bool("force")) request.memory_check = GenerateRequest::MemoryCheck::kForce;
 }
 

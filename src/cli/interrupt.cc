@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/interrupt_advice.h"
 #include "base/unfinished_paths.h"
 
 namespace tessera {
@@ -18,7 +19,9 @@ void WriteText(const char* text) {
 void EndProcess(int signal) {
   RemoveUnfinishedFiles();
   if (::isatty(STDERR_FILENO) == 1) WriteText("\r\x1b[K");
-  WriteText("error: interrupted; unfinished files were removed\n");
+  WriteText("error: interrupted; unfinished files were removed");
+  WriteText(InterruptAdvice());
+  WriteText("\n");
   ::_exit(128 + signal);
 }
 

@@ -16,6 +16,7 @@
 #include "models/vision_encoder.h"
 #include "schedulers/scheduler.h"
 #include "tensor/random.h"
+#include "tensor/tensor_state.h"
 #include "weights/model_folder.h"
 
 namespace tessera {
@@ -73,8 +74,14 @@ class Denoiser {
   virtual void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept = 0;
   // The raw output of the last conditional pass, reference rows included.
   virtual Tensor RawPrediction() const = 0;
-  // After the last step.
+  // After the last step, and for estimates of what will come out then: changes nothing but `latents`.
   virtual void Finish(Tensor& /*latents*/) noexcept {}
+
+  // What later steps need of the steps so far beside the latents; views that the next step changes.
+  virtual TensorState State() const { return {}; }
+  // Before the first BeginStep: goes on with `step`, as the denoiser whose State() was taken there. What follows from
+  // the latents of that step may be computed again. Throws Error.
+  virtual void Restore(int step, const Tensor& latents, const TensorState& state, ForwardContext& context);
 };
 
 // The loaded denoising network.

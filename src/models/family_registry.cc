@@ -22,6 +22,11 @@ constexpr auto kFamilies = std::to_array<const ModelFamilyEntry*>({
 
 }  // namespace
 
+void Denoiser::Restore(int, const Tensor&, const TensorState& state, ForwardContext&) {
+  if (state.empty()) return;
+  throw Error(ErrorKind::kFormat, "has a denoiser's memory, but this denoiser keeps none");
+}
+
 PictureSize ModelFamily::DefaultSize(std::span<const PictureSize> references) const {
   return references.empty() ? Defaults().size : references.front();
 }

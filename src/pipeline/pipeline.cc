@@ -15,7 +15,9 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "media/generation_text.h"
+#include "pipeline/checkpoints.h"
 #include "pipeline/output_files.h"
+#include "pipeline/previews.h"
 #include "pipeline/resource_plan.h"
 #include "pipeline/stage.h"
 #include "platform/cpu/cpu.h"
@@ -167,8 +169,6 @@ Tensor FromFloats(std::span<const float> values) {
   return tensor;
 }
 
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-
 void AppendLatents(const RunState& run, const PictureState& picture, size_t index, NamedTensors& tensors) {
   const std::string prefix = fmt::format("{}.", index);
   tensors.emplace_back(prefix + "noise", picture.noise);
@@ -188,6 +188,8 @@ void WarmUp(const GenerateRequest& request, int most_steps) {
   warm.num_outputs_per_prompt = 1;
   warm.warmup_steps = 0;
   warm.save_latents.clear();
+  warm.checkpoint.clear();
+  warm.resume.clear();
   const auto run = PrepareRun(warm);
   RunEncodingStages(*run);
   PictureState picture;
@@ -207,12 +209,15 @@ void TryFiles(const GenerateRequest& request, const std::vector<OutputFile>& fil
   }
 }
 
-std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector<OutputFile>& files) {
+void MakePictures(RunState& run, const std::vector<OutputFile>& files, Checkpoints& checkpoints) {
   const auto outputs = static_cast<size_t>(run.request.num_outputs_per_prompt);
-  std::vector<std::filesystem::path> written;
-  NamedTensors latents;
-  for (size_t i = 0; i < files.size(); ++i) {
+  Previews previews(run);
+  NamedTensors latents = checkpoints.FinishedLatents();
+  for (size_t i = checkpoints.first_picture(); i < files.size(); ++i) {
+    checkpoints.SaveBefore(i, latents);
     PictureState picture;
+    checkpoints.Attach(i, picture, latents);
+    previews.Attach(files[i], picture);
     picture.prompt = i / outputs;
     picture.seed = run.request.seed + i % outputs;
     run.pictures_left = files.size() - i - 1;
@@ -233,11 +238,10 @@ std::vector<std::filesystem::path> MakePictures(RunState& run, const std::vector
     } else {
       WritePicture(run, picture, decoded, files[i]);
     }
-    written.push_back(files[i].path);
+    previews.Remove(files[i]);
     if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
   }
   if (!latents.empty()) WriteSafetensors(run.request.save_latents, latents, {{"format", "pt"}});
-  return written;
 }
 
 std::vector<AttentionSite> SitesOf(const std::vector<SiteProblem>& problems) {
@@ -283,22 +287,29 @@ std::unique_ptr<RunState> PrepareRun(const GenerateRequest& request) {
 }
 
 GenerateResult Generate(RunState& run) {
-  const std::vector<OutputFile> files = OutputFiles(
+  std::vector<OutputFile> files = OutputFiles(
       run.request,
       OutputKindOf(run.request, run.family->Defaults().frames > 1 ? Makes::kFilms : Makes::kPictures, run.job.frames));
   CheckMemory(run, PlanResources(run));
+  Checkpoints checkpoints(run, files);
   TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request, run.job.steps);
   const double begin = SecondsNow();
-  RunEncodingStages(run);
-  GenerateResult result;
-  result.files = MakePictures(run, files);
+  try {
+    checkpoints.resumes() ? checkpoints.RestoreEncodings() : RunEncodingStages(run);
+    MakePictures(run, files, checkpoints);
+  } catch (const Error& error) {
+    throw checkpoints.WithAdvice(error);
+  }
   run.report.SetTotal(SecondsNow() - begin);
+  GenerateResult result;
+  for (const OutputFile& file : files) result.files.push_back(file.path);
   result.report = run.report;
   if (!run.request.perf_dump_path.empty()) {
     const std::string json = run.report.ToJson(run.request.prompts.front(), run.folder.name()).dump(2) + "\n";
     WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
   }
+  checkpoints.Remove();
   return result;
 }
 

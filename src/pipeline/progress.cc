@@ -2,54 +2,61 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/text.h"
-#include "pipeline/report.h"
 
 namespace tessera {
 namespace {
-constexpr int kBarWidth = 24;
+constexpr int64_t kBarWidth = 24;
 constexpr const char* kEraseLine = "\r\x1b[K";
 }  // namespace
 
-Progress::Progress() : visible_(::isatty(STDERR_FILENO) == 1 && GetLogLevel() >= LogLevel::kInfo) {}
+std::string ProgressBar(const ProgressStage& stage, int64_t done_before, double seconds) {
+  const int64_t filled = stage.total > 0 ? std::min(kBarWidth, kBarWidth * stage.done / stage.total) : 0;
+  const std::string pace = PaceText(stage, done_before, seconds);
+  return fmt::format("{:<16} [{}{}] {}/{}{}{}", stage.label, std::string(static_cast<size_t>(filled), '#'),
+                     std::string(static_cast<size_t>(kBarWidth - filled), '.'), stage.done, stage.total,
+                     pace.empty() ? "" : "  ", pace);
+}
 
-void Progress::Begin(const std::string& label, int64_t total) {
-  label_ = label;
-  total_ = total;
-  done_ = 0;
+Progress::Progress() : form_(FormOf()), log_(SecondsNow()) {}
+
+Progress::Form Progress::FormOf() {
+  if (GetLogLevel() < LogLevel::kInfo) return Form::kSilent;
+  return ::isatty(STDERR_FILENO) == 1 ? Form::kBar : Form::kLines;
+}
+
+void Progress::Begin(const ProgressStage& stage) {
+  stage_ = stage;
+  done_before_ = stage.done;
   begin_ = last_time_ = SecondsNow();
-  last_step_ = 0;
-  Draw();
+  if (form_ == Form::kBar) Draw();
+  if (form_ == Form::kLines) Say(log_.Begin(stage, begin_));
 }
 
 void Progress::Advance() {
-  const double now = SecondsNow();
-  last_step_ = now - last_time_;
-  last_time_ = now;
-  ++done_;
-  Draw();
+  last_time_ = SecondsNow();
+  ++stage_.done;
+  if (form_ == Form::kBar) Draw();
+  if (form_ == Form::kLines) Say(log_.Advance(last_time_));
 }
 
 void Progress::Finish() {
-  if (visible_) std::fputs(kEraseLine, stderr);
+  if (form_ == Form::kBar) std::fputs(kEraseLine, stderr);
+  if (form_ == Form::kLines) Say(log_.Finish(SecondsNow()));
 }
 
-void Progress::Draw() {
-  if (!visible_) return;
-  const auto filled = static_cast<size_t>(total_ > 0 ? kBarWidth * done_ / total_ : 0);
-  std::string line = fmt::format("{}{:<16} [{}{}] {}/{}", kEraseLine, label_, std::string(filled, '#'),
-                                 std::string(kBarWidth - filled, '.'), done_, total_);
-  if (done_ > 0) {
-    const double left = (last_time_ - begin_) / static_cast<double>(done_) * static_cast<double>(total_ - done_);
-    line += fmt::format("  {}/step  ETA {}", FormatSeconds(last_step_), FormatSeconds(left));
-  }
-  std::fputs(line.c_str(), stderr);
+void Progress::Say(const std::string& line) {
+  if (!line.empty()) Log(LogLevel::kInfo, line);
+}
+
+void Progress::Draw() const {
+  std::fputs((kEraseLine + ProgressBar(stage_, done_before_, last_time_ - begin_)).c_str(), stderr);
   std::fflush(stderr);
 }
 

@@ -49,6 +49,10 @@ struct GenerateRequest {
   std::string frames_as;              // "png": a film as a folder of pictures
   std::string perf_dump_path;
   std::string save_latents;  // a .safetensors file with noise, latents per step, embeddings
+  std::string checkpoint;    // a file that keeps the run between its steps; "": none
+  int64_t checkpoint_every = 1;
+  std::string resume;         // such a file of an earlier run; "": from the beginning
+  int64_t preview_every = 0;  // steps; 0: no previews
 
   Precisions precisions;
   KeepLoaded keep_loaded;

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "pipeline/report.h"
 #include "pipeline/request.h"
 #include "tensor/random.h"
+#include "tensor/tensor_state.h"
 #include "weights/model_folder.h"
 
 namespace tessera {
@@ -20,6 +22,12 @@ namespace tessera {
 struct PromptState {
   std::string prompt;
   PromptEmbeds embeds;
+};
+
+// Where a picture goes on that an earlier run began: its latents and the parts of the state by name.
+struct ResumePoint {
+  int step = 0;  // steps done
+  TensorState state;
 };
 
 // One picture on its way from noise to file.
@@ -32,6 +40,12 @@ struct PictureState {
   std::vector<Tensor> latents_per_step;            // kept only for --save-latents
   Tensor first_prediction;                         // likewise
   std::function<void(const Picture&)> take_frame;  // gets the decoded frames, in order
+
+  std::optional<ResumePoint> resume;  // absent: from the noise
+  // After every step, with what a ResumePoint needs; may be null.
+  std::function<void(int steps_done, const TensorState& state)> take_state;
+  // After every step that --preview-every names, with an estimate of the finished latents, f32; may be null.
+  std::function<void(int steps_done, const Tensor& clean)> take_estimate;
 };
 
 struct ResolvedPrecisions {
@@ -65,6 +79,7 @@ struct RunState {
   AttentionContext attention;
   Report report;
   Progress progress;
+  std::function<void(int steps_done)> watch_step;  // after each step and all that is written with it; may be null
 
   ForwardContext forward() noexcept { return {workspace, attention}; }
   bool guided() const { return family->IsGuided(job.guidance_scale); }

@@ -61,6 +61,14 @@ class Dmd final : public Scheduler {
     AddNoise(block, MixOf(at + 1), noise, latents);
   }
 
+  // The noise of the steps before is drawn again.
+  void Restore(int step, const Tensor& latents, const TensorState& /*state*/) override {
+    const auto steps = static_cast<int>(rollout_.table.sigmas.size());
+    for (int i = 0; i < step; ++i) {
+      if (i % steps + 1 < steps) static_cast<void>(Draw(static_cast<size_t>(i / steps), latents));
+    }
+  }
+
  private:
   struct Mix {
     float latents, noise;

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "schedulers/flow_match_euler.h"
-#include "tensor/tensor.h"
+#include "tensor/tensor_state.h"
 
 namespace tessera {
 
@@ -17,6 +17,14 @@ class Scheduler {
   virtual std::span<const float> timesteps() const noexcept = 0;  // steps, 0..1000
   // Moves `latents` from step i to i + 1. Steps are taken in order; a scheduler may remember earlier predictions.
   virtual void Step(int step, const Tensor& prediction, Tensor& latents) noexcept = 0;
+  // Where the flow from `latents` ends by the prediction at `step`, f32: a guess of the finished latents.
+  virtual Tensor EstimateClean(int step, const Tensor& prediction, const Tensor& latents) const;
+
+  // What later steps need of the steps so far, beside the latents; views that the next Step changes.
+  virtual TensorState State() const { return {}; }
+  // Of a new scheduler: goes on before `step`, as the one whose State() was taken there. `latents` are those of that
+  // step. Throws Error{kFormat}.
+  virtual void Restore(int step, const Tensor& latents, const TensorState& state);
 };
 
 std::unique_ptr<Scheduler> MakeFlowMatchEuler(FlowMatchSchedule schedule);

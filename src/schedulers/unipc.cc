@@ -75,10 +75,39 @@ class UniPc final : public Scheduler {
     std::memcpy(last_.data(), sample, latents.bytes());
     order_ = OrderOf(step);
     Move(Predictor(step), last_.data(), sample, kWithoutTarget);
+    done_ = step + 1;
+  }
+
+  TensorState State() const override {
+    TensorState state;
+    const auto add = [&](const std::string& name, const std::vector<float>& values) {
+      state.Add(name, Tensor::BorrowConst(values.data(), {static_cast<int64_t>(values.size())}, DType::kF32, nullptr));
+    };
+    if (done_ == 0) return state;
+    add("last", last_);
+    for (int i = 0; i < Remembered(done_); ++i) add(EstimateName(i), estimates_[size_t(i)]);
+    return state;
+  }
+
+  void Restore(int step, const Tensor& latents, const TensorState& state) override {
+    Begin(latents.numel());
+    if (step == 0) return;
+    const auto take = [&](const std::string& name, std::vector<float>& values) {
+      const Tensor& tensor = state.Get(name, {latents.numel()}, DType::kF32);
+      std::memcpy(values.data(), tensor.raw(), tensor.bytes());
+    };
+    take("last", last_);
+    for (int i = 0; i < Remembered(step); ++i) take(EstimateName(i), estimates_[size_t(i)]);
+    order_ = OrderOf(step - 1);
+    done_ = step;
   }
 
  private:
   enum Target { kWithoutTarget, kWithTarget };
+
+  static std::string EstimateName(int age) { return fmt::format("estimate_{}", age); }
+  // Estimates that steps after `done` of them may still read.
+  int Remembered(int done) const noexcept { return std::min(done, config_.solver_order); }
 
   void Begin(int64_t count) noexcept {
     for (auto& estimate : estimates_) estimate.assign(static_cast<size_t>(count), 0.0f);
@@ -171,7 +200,7 @@ class UniPc final : public Scheduler {
 
   const UniPcConfig config_;
   const UniPcTable table_;
-  int order_ = 1;
+  int order_ = 1, done_ = 0;
   std::array<std::vector<float>, kMostOrder + 1> estimates_;
   std::vector<float> last_;  // the sample before the last predictor
 };

@@ -56,6 +56,8 @@ std::vector<Hostile> HostileFlags() {
       {"OutputsZero", Generate({"--num-outputs-per-prompt", "0"}), "--num-outputs-per-prompt: '0' is not"},
       {"OutputsAbsurd", Generate({"--num-outputs-per-prompt", "1000000"}),
        "--num-outputs-per-prompt: '1000000' is not"},
+      {"PreviewZero", Generate({"--preview-every", "0"}), "--preview-every: '0' is not a whole number from 1"},
+      {"PreviewAWord", Generate({"--preview-every", "often"}), "--preview-every: 'often' is not a whole number"},
       {"TokensZero", Generate({"--max-sequence-length", "0"}), "--max-sequence-length: '0' is not"},
       {"TokensAbsurd", Generate({"--max-sequence-length", "1000000000"}), "--max-sequence-length: '1000000000' is not"},
       {"TokensBeyondTheEncoder", Generate({"--max-sequence-length", "131072"}), "max-sequence-length"},

@@ -96,7 +96,9 @@ bool Program::HasEnded() {
   return ended_;
 }
 
-void Program::Interrupt() const { kill(process_, SIGINT); }
+void Program::Signal(int signal) const { kill(process_, signal); }
+
+void Program::Interrupt() const { Signal(SIGINT); }
 
 Outcome Program::Wait() {
   Outcome outcome;

@@ -33,6 +33,7 @@ class Program {
 
   double ProcessorSeconds() const;  // used so far by all its threads
   bool HasEnded();
+  void Signal(int signal) const;
   void Interrupt() const;  // Ctrl-C
   Outcome Wait();
 

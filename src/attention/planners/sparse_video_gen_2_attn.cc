@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/round_up.h"
+#include "base/text.h"
 #include "kernels/clustering/cluster_choice.h"
 #include "parallel/parallel_for.h"
 
@@ -144,11 +145,42 @@ class CentroidCache {
     warm_.assign(static_cast<size_t>(places), false);
     centroids_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(places) * elements);
   }
-  float* At(int64_t place) noexcept { return centroids_.get() + static_cast<size_t>(place) * elements_; }
+  float* At(int64_t place) const noexcept { return centroids_.get() + static_cast<size_t>(place) * elements_; }
   bool IsWarm(int64_t place) const noexcept { return warm_[static_cast<size_t>(place)]; }
   void SetWarm(int64_t place) noexcept { warm_[static_cast<size_t>(place)] = true; }
 
+  // The warm ones as "name.place".
+  void Save(std::string_view name, TensorState& state) const {
+    for (size_t place = 0; place < warm_.size(); ++place) {
+      if (!warm_[place]) continue;
+      state.Add(fmt::format("{}.{}", name, place),
+                Tensor::BorrowConst(At(static_cast<int64_t>(place)), ShapeOfOne(), DType::kF32, nullptr));
+    }
+  }
+  void Load(const TensorState& state) {
+    for (const auto& [name, tensor] : state.tensors()) {
+      const auto place = ParseInt(name);
+      if (!place || *place < 0 || *place >= static_cast<int64_t>(warm_.size())) {
+        throw Error(ErrorKind::kFormat,
+                    fmt::format("has centroids of a place '{}' that this job has not", Printable(name)));
+      }
+      CheckSizes(state.Get(name, ShapeOfOne(), DType::kF32));
+      std::memcpy(At(*place), tensor.raw(), tensor.bytes());
+      SetWarm(*place);
+    }
+  }
+
  private:
+  // Beyond it squared distances leave f32.
+  static constexpr float kLargest = 1e15f;
+
+  Shape ShapeOfOne() const { return {static_cast<int64_t>(elements_)}; }
+  static void CheckSizes(const Tensor& centroids) {
+    const float* const values = centroids.data<float>();
+    const bool sane = std::all_of(values, values + centroids.numel(), [](float x) { return std::abs(x) <= kLargest; });
+    if (!sane) throw Error(ErrorKind::kFormat, "has centroids with values out of any range");
+  }
+
   size_t elements_ = 0;
   std::vector<bool> warm_;
   std::unique_ptr<float[]> centroids_;
@@ -213,6 +245,17 @@ class ClusterPlanner final : public BlockPlanner {
   }
 
   const BlockPlan* decision() const noexcept override { return decided_; }
+
+  TensorState State() const override {
+    TensorState state;
+    q_cache_.Save("q", state);
+    k_cache_.Save("k", state);
+    return state;
+  }
+  void Restore(const TensorState& state) override {
+    q_cache_.Load(state.Part("q"));
+    k_cache_.Load(state.Part("k"));
+  }
 
   double ExpectedDensity(int step, int layer) const noexcept override {
     const double sparse = measured_ >= 0 ? measured_ : EstimatedDensity();

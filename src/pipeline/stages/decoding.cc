@@ -28,7 +28,7 @@ class Decoding final : public PictureStage {
   std::string_view name() const noexcept override { return "DecodingStage"; }
 
   void Run(RunState& run, PictureState& picture) override {
-    run.progress.Begin("decoding", run.job.frames);
+    run.progress.Begin({"decoding", "frame", run.job.frames});
     Load(run);
     ForwardContext context = run.forward();
     const Tensor latents = run.family->Unpack(picture.latents, run.job, run.statistics);

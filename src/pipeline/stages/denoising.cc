@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "pipeline/stage.h"
 
 namespace tessera {
@@ -26,9 +27,10 @@ class Denoising final : public PictureStage {
     const auto denoiser = run.denoiser->Condition(
         run.job, {run.prompts[picture.prompt].embeds, run.negative_prompt, run.reference_rows, run.image_embeds});
     const size_t steps = picture.scheduler->timesteps().size();
-    run.progress.Begin("denoising", static_cast<int64_t>(steps));
     BeginAttention(run, picture);
-    for (size_t i = 0; i < steps; ++i) RunStep(run, picture, *denoiser, static_cast<int>(i));
+    const int first = FirstStep(run, picture, *denoiser);
+    run.progress.Begin({"denoising", "step", static_cast<int64_t>(steps), first});
+    for (int i = first; i < static_cast<int>(steps); ++i) RunStep(run, picture, *denoiser, i);
     denoiser->Finish(picture.latents);
     run.progress.Finish();
     run.report.AddMemory(std::string(name()));
@@ -46,11 +48,63 @@ class Denoising final : public PictureStage {
 
   static void Load(RunState& run) {
     if (run.denoiser != nullptr) return;
-    run.progress.Begin("loading", 1);
+    run.progress.Begin({"loading", "model", 1});
     const auto sites = run.family->DenoiserSites(run.job);
     run.denoiser = run.family->LoadDenoiser(run.folder, run.job.compute);
     run.workspace.Reserve(run.family->StepCost(run.job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     run.progress.Finish();
+  }
+
+  static int FirstStep(RunState& run, PictureState& picture, Denoiser& denoiser) {
+    if (!picture.resume) return 0;
+    try {
+      Resume(run, picture, denoiser);
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("--resume {}: {}", Printable(run.request.resume), error.what()));
+    }
+    const int step = picture.resume->step;
+    picture.resume.reset();
+    return step;
+  }
+
+  static void Resume(RunState& run, PictureState& picture, Denoiser& denoiser) {
+    const auto& [step, state] = *picture.resume;
+    picture.latents = state.Get("latents", picture.latents.shape(), picture.latents.dtype()).Clone();
+    picture.scheduler->Restore(step, picture.latents, state.Part("scheduler"));
+    run.attention.RestoreLearnt(state.Part("attention"));
+    ForwardContext context = run.forward();
+    denoiser.Restore(step, picture.latents, state.Part("denoiser"), context);
+    RestoreKept(run, picture);
+  }
+
+  // For --save-latents.
+  static void RestoreKept(const RunState& run, PictureState& picture) {
+    const auto& [step, state] = *picture.resume;
+    if (run.request.save_latents.empty() || step == 0) return;
+    for (int i = 0; i < step; ++i) {
+      const Tensor& kept = state.Get(fmt::format("latents_{}", i), picture.latents.shape(), DType::kF32);
+      picture.latents_per_step.push_back(kept.Clone());
+    }
+    picture.first_prediction = state.Get("first_prediction").Clone();
+  }
+
+  static TensorState StateOf(const RunState& run, const PictureState& picture, const Denoiser& denoiser) {
+    TensorState state;
+    state.Add("latents", picture.latents);
+    state.AddPart("scheduler", picture.scheduler->State());
+    state.AddPart("denoiser", denoiser.State());
+    state.AddPart("attention", run.attention.Learnt());
+    for (size_t i = 0; i < picture.latents_per_step.size(); ++i) {
+      state.Add(fmt::format("latents_{}", i), picture.latents_per_step[i]);
+    }
+    if (picture.first_prediction.defined()) state.Add("first_prediction", picture.first_prediction);
+    return state;
+  }
+
+  // Where this step's prediction leads; undefined when nobody asks.
+  static Tensor Estimate(const RunState& run, const PictureState& picture, int step, const Tensor& prediction) {
+    const bool asked = picture.take_estimate && (step + 1) % run.request.preview_every == 0;
+    return asked ? picture.scheduler->EstimateClean(step, prediction, picture.latents) : Tensor();
   }
 
   static void RunStep(RunState& run, PictureState& picture, Denoiser& denoiser, int step) {
@@ -71,10 +125,17 @@ class Denoising final : public PictureStage {
     }
     const bool keep = !run.request.save_latents.empty();
     if (keep && step == 0) picture.first_prediction = denoiser.RawPrediction();
+    Tensor clean = Estimate(run, picture, step, prediction);
     picture.scheduler->Step(step, prediction, picture.latents);
     if (keep) picture.latents_per_step.push_back(picture.latents.To(DType::kF32));
     run.report.AddStep(SecondsNow() - begin);
     run.progress.Advance();
+    if (picture.take_state) picture.take_state(step + 1, StateOf(run, picture, denoiser));
+    if (clean.defined()) {
+      denoiser.Finish(clean);
+      picture.take_estimate(step + 1, clean);
+    }
+    if (run.watch_step) run.watch_step(step + 1);
   }
 };
 

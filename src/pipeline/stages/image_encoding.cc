@@ -14,7 +14,7 @@ class ImageEncoding final : public Stage {
     const auto& spec = *run.family->vision_encoder();
     const VisionEncoderJob job = ImageJob(run);
     const auto pictures = static_cast<int64_t>(run.references.size());
-    run.progress.Begin("picture reading", pictures);
+    run.progress.Begin({"picture reading", "picture", pictures});
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(spec.Sites(job)));
     const auto encoder = spec.Load(run.folder.Weights("image_encoder"), job);
     run.image_embeds = Tensor::Empty({pictures * spec.tokens(), spec.width()}, DType::kF32);

@@ -12,7 +12,7 @@ class ImageVAEEncoding final : public Stage {
     run.statistics = run.family->autoencoder().Statistics(run.folder.Weights("vae"));
     if (run.references.empty()) return;
     const auto films = run.family->FramesToEncode(run.references, run.job);
-    run.progress.Begin("image encoding", static_cast<int64_t>(films.size()));
+    run.progress.Begin({"image encoding", "picture", static_cast<int64_t>(films.size())});
     for (const auto& frames : films) {
       run.reference_rows.push_back(EncodeFrames(run, frames));
       run.progress.Advance();

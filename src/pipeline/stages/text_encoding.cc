@@ -49,7 +49,7 @@ class TextEncoding final : public Stage {
     const auto& spec = run.family->text_encoder();
     const TextEncoderJob job = TextJob(run);
     const auto sites = spec.Sites(job);
-    run.progress.Begin("text encoding", static_cast<int64_t>(tokens.size()));
+    run.progress.Begin({"text encoding", "prompt", static_cast<int64_t>(tokens.size())});
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
     auto encoder = spec.Load(run.folder.Weights("text_encoder"), job);
     ForwardContext context = run.forward();
