@@ -20,10 +20,10 @@ class WanDenoiser final : public Denoiser {
   WanDenoiser(const WanExperts& experts, const ModelFolder& folder, DenoisingJob job, Conditioning conditioning,
               const Shape& latents)
       : experts_(experts),
-        folder_(folder),
         job_(std::move(job)),
         conditioning_(std::move(conditioning)),
         latents_(latents),
+        expert_(experts, folder, job_.compute),
         rotary_(WanRotary(experts.first, WanSequenceOf(experts, 0, job_, latents))) {
     input_ = Tensor::Zeros({experts.first.in_channels, latents[1], latents[2], latents[3]}, DType::kF32);
     raw_ = Tensor::Empty(latents, DType::kF32);
@@ -31,15 +31,9 @@ class WanDenoiser final : public Denoiser {
     if (is_conditioned() && !experts_.expand_timesteps) FillCondition();
   }
 
-  // Only the expert in use is loaded.
   void BeginStep(int /*step*/, float timestep, ForwardContext& context) override {
-    const int wanted = experts_.At(static_cast<double>(timestep));
-    if (wanted == expert_) return;
-    transformer_.reset();
-    expert_ = wanted;
-    transformer_ = std::make_unique<WanTransformer>(experts_.Of(wanted), folder_.Weights(WanExperts::Component(wanted)),
-                                                    job_.compute);
-    sequence_ = WanSequenceOf(experts_, wanted, job_, latents_);
+    if (!expert_.Change(timestep)) return;
+    sequence_ = WanSequenceOf(experts_, expert_.index(), job_, latents_);
     prompt_ = Prepare(conditioning_.prompt, context);
     if (guided()) negative_ = Prepare(conditioning_.negative_prompt, context);
   }
@@ -53,7 +47,7 @@ class WanDenoiser final : public Denoiser {
     if (!guided()) return;
     context.attention.BeginPass(1);
     RunPass(negative_, timestep, context, unconditional_);
-    MixGuidance(unconditional_, expert_ == 0 ? job_.guidance_scale : job_.guidance_scale_2, prediction);
+    MixGuidance(unconditional_, expert_.index() == 0 ? job_.guidance_scale : job_.guidance_scale_2, prediction);
   }
 
   Tensor RawPrediction() const override { return raw_.Clone(); }
@@ -68,7 +62,7 @@ class WanDenoiser final : public Denoiser {
   bool holds_first_frame() const noexcept { return is_conditioned() && experts_.expand_timesteps; }
 
   WanConditioning Prepare(const PromptEmbeds& prompt, ForwardContext& context) const {
-    return transformer_->Condition(prompt.rows, prompt.valid, conditioning_.image_embeds, sequence_, context);
+    return expert_->Condition(prompt.rows, prompt.valid, conditioning_.image_embeds, sequence_, context);
   }
 
   void RunPass(const WanConditioning& conditioning, float timestep, ForwardContext& context,
@@ -79,18 +73,10 @@ class WanDenoiser final : public Denoiser {
     const WanTimestep parts[] = {{frame, 0.0f}, {tokens - frame, timestep}};
     WanTransformer::Input input{input_, whole, &conditioning, &rotary_};
     if (holds_first_frame() && tokens > frame) input.timesteps = parts;
-    transformer_->Forward(input, sequence_, context, prediction);
+    expert_->Forward(input, sequence_, context, prediction);
   }
 
-  // Frame 0 of every channel from the encoded picture [channels, 1, h, w].
-  void PutFirstFrame(Tensor& latents) const noexcept {
-    const Tensor& picture = conditioning_.references.front();
-    const int64_t plane = latents_[2] * latents_[3];
-    for (int64_t c = 0; c < latents_[0]; ++c) {
-      std::memcpy(latents.mutable_data<float>() + c * latents_[1] * plane, picture.data<float>() + c * plane,
-                  static_cast<size_t>(plane) * sizeof(float));
-    }
-  }
+  void PutFirstFrame(Tensor& latents) const noexcept { CopyFrames(conditioning_.references.front(), {}, latents); }
 
   // Channels behind the latents: which frames are given (one channel per frame of a latent frame), then the encoded
   // film that has them.
@@ -110,19 +96,36 @@ class WanDenoiser final : public Denoiser {
   }
 
   const WanExperts& experts_;
-  const ModelFolder& folder_;
   const DenoisingJob job_;
   const Conditioning conditioning_;
   const Shape latents_;
+  WanExpertInUse expert_;
   const RotaryTable rotary_;
-  int expert_ = -1;
-  std::unique_ptr<WanTransformer> transformer_;
   WanSequence sequence_;
   WanConditioning prompt_, negative_;
   Tensor input_, raw_, unconditional_;
 };
 
 }  // namespace
+
+bool WanExpertInUse::Change(float timestep) {
+  const int wanted = experts_.At(static_cast<double>(timestep));
+  if (wanted == index_) return false;
+  transformer_.reset();
+  index_ = wanted;
+  transformer_ =
+      std::make_unique<WanTransformer>(experts_.Of(wanted), folder_.Weights(WanExperts::Component(wanted)), compute_);
+  return true;
+}
+
+void CopyFrames(const Tensor& film, FrameRun run, Tensor& other) noexcept {
+  const int64_t plane = film.dim(2) * film.dim(3);
+  for (int64_t c = 0; c < film.dim(0); ++c) {
+    std::memcpy(other.mutable_data<float>() + (c * other.dim(1) + run.to) * plane,
+                film.data<float>() + (c * film.dim(1) + run.from) * plane,
+                static_cast<size_t>(run.count * plane) * sizeof(float));
+  }
+}
 
 WanSequence WanSequenceOf(const WanExperts& experts, int expert, const DenoisingJob& job, const Shape& latents) {
   const auto references = static_cast<int64_t>(job.references.size());

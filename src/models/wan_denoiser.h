@@ -26,7 +26,33 @@ struct WanExperts {
 // The shapes of a call over latents [channels, frames, height, width].
 WanSequence WanSequenceOf(const WanExperts& experts, int expert, const DenoisingJob& job, const Shape& latents);
 
-// Predicts the whole film at once. Only the expert in use is loaded. `experts` and `folder` outlive it.
+// The expert in use: only it is loaded. `experts` and `folder` outlive it.
+class WanExpertInUse {
+ public:
+  WanExpertInUse(const WanExperts& experts, const ModelFolder& folder, DType compute)
+      : experts_(experts), folder_(folder), compute_(compute) {}
+  // Loads the expert of this timestep in place of another; false when it is there already. Throws Error.
+  bool Change(float timestep);
+  int index() const noexcept { return index_; }  // -1: none yet
+  const WanTransformer& operator*() const noexcept { return *transformer_; }
+  const WanTransformer* operator->() const noexcept { return transformer_.get(); }
+
+ private:
+  const WanExperts& experts_;
+  const ModelFolder& folder_;
+  const DType compute_;
+  int index_ = -1;
+  std::unique_ptr<WanTransformer> transformer_;
+};
+
+// `count` frames of every channel, from frame `from` of one film to frame `to` of another; both [channels, frames, h,
+// w] f32.
+struct FrameRun {
+  int64_t from = 0, to = 0, count = 1;
+};
+void CopyFrames(const Tensor& film, FrameRun run, Tensor& other) noexcept;
+
+// Predicts the whole film at once. `experts` and `folder` outlive it.
 std::unique_ptr<Denoiser> MakeWanDenoiser(const WanExperts& experts, const ModelFolder& folder, const DenoisingJob& job,
                                           Conditioning conditioning, const Shape& latents);
 

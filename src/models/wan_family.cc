@@ -36,7 +36,7 @@ class WanModel final : public DenoisingModel {
  public:
   WanModel(const WanFamily& family, const ModelFolder& folder) : family_(family), folder_(folder) {}
   std::unique_ptr<Denoiser> Condition(const DenoisingJob& job, Conditioning conditioning) const override {
-    return MakeWanDenoiser(family_.experts(), folder_, job, std::move(conditioning), family_.LatentShape(job));
+    return family_.MakeDenoiser(folder_, job, std::move(conditioning));
   }
 
  private:
@@ -46,9 +46,10 @@ class WanModel final : public DenoisingModel {
 
 }  // namespace
 
-WanFamily::WanFamily(const ModelFolder& folder, Reads reads, double train_timesteps)
+WanFamily::WanFamily(const ModelFolder& folder, Reads reads, Guidance guidance, double train_timesteps)
     : index_(folder.index()),
       from_pictures_(reads == Reads::kPictures),
+      is_distilled_(guidance == Guidance::kDistilled),
       text_encoder_(ParseComponent(folder, "text_encoder", FindTextEncoder)),
       autoencoder_(ParseComponent(folder, "vae", FindAutoencoder)) {
   experts_.first = ReadTransformer(folder, "transformer");
@@ -86,6 +87,10 @@ GenerationDefaults WanFamily::Defaults() const {
   defaults.steps = experts_.second ? 40 : 50;
   defaults.guidance_scale = experts_.second ? (from_pictures_ ? 3.5 : 4.0) : 5.0;
   if (experts_.second) defaults.guidance_scale_2 = from_pictures_ ? 3.5 : 3.0;
+  if (is_distilled_) {
+    defaults.guidance_scale = 1.0;
+    defaults.guidance_scale_2 = std::nullopt;
+  }
   defaults.max_sequence_length = index_.Int("max_sequence_length", 512, 1, 1 << 20);
   return defaults;
 }
@@ -210,6 +215,10 @@ Cost WanFamily::StepCost(const DenoisingJob& job) const {
 std::vector<std::string> WanFamily::DenoiserComponents() const {
   if (experts_.second) return {"transformer", "transformer_2"};
   return {"transformer"};
+}
+std::unique_ptr<Denoiser> WanFamily::MakeDenoiser(const ModelFolder& folder, const DenoisingJob& job,
+                                                  Conditioning conditioning) const {
+  return MakeWanDenoiser(experts_, folder, job, std::move(conditioning), LatentShape(job));
 }
 std::unique_ptr<DenoisingModel> WanFamily::LoadDenoiser(const ModelFolder& folder, DType) const {
   return std::make_unique<WanModel>(*this, folder);

@@ -18,7 +18,7 @@ class WanFamily : public ModelFamily {
   PictureSize DefaultSize(std::span<const PictureSize> references) const override;
   PictureSize RoundSize(PictureSize asked) const override;
   int64_t RoundFrames(int64_t asked) const override;
-  bool IsGuided(double guidance_scale) const override { return guidance_scale > 1.0; }
+  bool IsGuided(double guidance_scale) const override { return !is_distilled_ && guidance_scale > 1.0; }
 
   std::vector<TextTask> TextTasks(const std::string& prompt, int64_t max_sequence_length) const override;
   void FinishPrompt(PromptEmbeds& prompt) const override;
@@ -40,16 +40,20 @@ class WanFamily : public ModelFamily {
   std::vector<SiteProblem> DenoiserSites(const DenoisingJob& job) const override;
   Cost StepCost(const DenoisingJob& job) const override;
   std::vector<std::string> DenoiserComponents() const override;
+  // `folder` outlives the denoiser.
+  virtual std::unique_ptr<Denoiser> MakeDenoiser(const ModelFolder& folder, const DenoisingJob& job,
+                                                 Conditioning conditioning) const;
   std::unique_ptr<DenoisingModel> LoadDenoiser(const ModelFolder& folder, DType compute) const override;
 
   const WanExperts& experts() const noexcept { return experts_; }
   Shape LatentShape(const DenoisingJob& job) const;  // [channels, frames, height, width]
 
  protected:
-  enum class Reads { kPrompts, kPictures };  // what films are made from
+  enum class Reads { kPrompts, kPictures };    // what films are made from
+  enum class Guidance { kAsked, kDistilled };  // distilled models run without
   // `train_timesteps`: the scheduler's, of which boundary_ratio is a share. Throws Error for components that do not fit
   // together.
-  WanFamily(const ModelFolder& folder, Reads reads, double train_timesteps);
+  WanFamily(const ModelFolder& folder, Reads reads, Guidance guidance, double train_timesteps);
 
   // The first transformer takes condition channels behind the latents.
   static bool TakesCondition(const ModelFolder& folder);
@@ -61,7 +65,7 @@ class WanFamily : public ModelFamily {
   void ReadSecond(const ModelFolder& folder, double train_timesteps);
 
   Config index_;
-  bool from_pictures_;
+  bool from_pictures_, is_distilled_;
   std::unique_ptr<TextEncoderSpec> text_encoder_;
   std::unique_ptr<AutoencoderSpec> autoencoder_;
   std::unique_ptr<VisionEncoderSpec> vision_encoder_;  // null: pictures are read by the autoencoder alone

@@ -11,15 +11,14 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kTrainTimesteps = 1000;
 constexpr double kMostShift = 1000;
 
 struct TrainTable {
   std::vector<float> sigmas, timesteps;
 
   explicit TrainTable(const DmdConfig& config) {
-    const auto count = static_cast<float>(config.num_train_timesteps), shift = static_cast<float>(config.shift);
-    for (int64_t i = config.num_train_timesteps; i > 0; --i) {
+    const auto count = static_cast<float>(kDmdTrainTimesteps), shift = static_cast<float>(config.shift);
+    for (int64_t i = kDmdTrainTimesteps; i > 0; --i) {
       const float even = static_cast<float>(i) / count;
       sigmas.push_back(shift * even / (1.0f + (shift - 1.0f) * even));
       timesteps.push_back(sigmas.back() * count);
@@ -122,7 +121,7 @@ class Dmd final : public Scheduler {
 DmdConfig DmdConfig::From(const Config& config, double fallback) {
   DmdConfig result;
   result.shift = fallback;
-  result.num_train_timesteps = config.Int("num_train_timesteps", kTrainTimesteps, kTrainTimesteps, kTrainTimesteps);
+  static_cast<void>(config.Int("num_train_timesteps", kDmdTrainTimesteps, kDmdTrainTimesteps, kDmdTrainTimesteps));
   const std::string name = config.String("_class_name", "");
   if (name == "FlowMatchEulerDiscreteScheduler" || name == "SelfForcingFlowMatchScheduler") {
     result.shift = config.Float("shift", fallback);
@@ -140,7 +139,7 @@ DmdTable MakeDmdTable(const DmdConfig& config, const std::vector<int64_t>& steps
   for (const int64_t step : steps) {
     const bool is_place = config.steps == DmdConfig::Steps::kPlaces;
     const size_t at =
-        is_place ? static_cast<size_t>(config.num_train_timesteps - step) : train.Nearest(static_cast<double>(step));
+        is_place ? static_cast<size_t>(kDmdTrainTimesteps - step) : train.Nearest(static_cast<double>(step));
     table.sigmas.push_back(train.sigmas[at]);
     table.timesteps.push_back(is_place ? train.timesteps[at] : static_cast<float>(step));
     if (config.boundary && static_cast<double>(table.timesteps.back()) >= *config.boundary) ++table.high_steps;

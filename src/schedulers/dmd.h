@@ -12,11 +12,12 @@
 
 namespace tessera {
 
-// The table of num_train_timesteps entries that steps are looked up in: the even grid 1 ... 1/1000, shifted to
+constexpr int64_t kDmdTrainTimesteps = 1000;
+
+// The table of kDmdTrainTimesteps entries that steps are looked up in: the even grid 1 ... 1/1000, shifted to
 // shift * s / (1 + (shift - 1) * s); timesteps are 1000 times as large.
 struct DmdConfig {
   double shift = 8.0;
-  int64_t num_train_timesteps = 1000;
   enum class Steps {
     kTimesteps,  // a step is a timestep; its sigma is that of the nearest entry
     kPlaces,     // a step s is the entry at 1000 - s, whose timestep need not be whole

@@ -32,7 +32,7 @@ class WanPipelineFamily final : public WanFamily {
  public:
   WanPipelineFamily(const ModelFolder& folder, SchedulerConfig scheduler)
       : WanFamily(folder, folder.pipeline_class() == "WanImageToVideoPipeline" ? Reads::kPictures : Reads::kPrompts,
-                  TrainTimesteps(scheduler)),
+                  Guidance::kAsked, TrainTimesteps(scheduler)),
         scheduler_(std::move(scheduler)) {}
 
   std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator&) const override {

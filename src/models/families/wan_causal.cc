@@ -16,8 +16,7 @@ namespace tessera {
 namespace {
 
 constexpr double kShift = 5.0, kShiftOfTwo = 12.0;  // of one and of two experts
-constexpr double kTrainTimesteps = 1000;
-constexpr float kContextTimestep = 0;  // finished frames are clean
+constexpr float kContextTimestep = 0;               // finished frames are clean
 
 // Frames are latent frames.
 struct RolloutConfig {
@@ -76,11 +75,11 @@ class CausalDenoiser final : public Denoiser {
   CausalDenoiser(const WanFamily& family, const ModelFolder& folder, DenoisingJob job, Conditioning conditioning,
                  Rollout rollout)
       : experts_(family.experts()),
-        folder_(folder),
         job_(std::move(job)),
         conditioning_(std::move(conditioning)),
         rollout_(std::move(rollout)),
-        latents_(family.LatentShape(job_)) {
+        latents_(family.LatentShape(job_)),
+        expert_(experts_, folder, job_.compute) {
     sequence_ = WanSequenceOf(experts_, 0, job_, latents_);
     rotary_ = WanRotary(experts_.first, sequence_);
     frame_tokens_ = WanTokens(experts_.first, sequence_) / latents_[1];
@@ -91,14 +90,9 @@ class CausalDenoiser final : public Denoiser {
 
   void BeginStep(int step, float timestep, ForwardContext& context) override {
     step_ = step;
-    const int wanted = experts_.At(static_cast<double>(timestep));
-    if (wanted == expert_) return;
-    transformer_.reset();
-    expert_ = wanted;
-    transformer_ = std::make_unique<WanTransformer>(experts_.Of(wanted), folder_.Weights(WanExperts::Component(wanted)),
-                                                    job_.compute);
-    sequence_.component = WanExperts::Component(wanted);
-    prompt_ = transformer_->Condition(conditioning_.prompt.rows, conditioning_.prompt.valid, {}, sequence_, context);
+    if (!expert_.Change(timestep)) return;
+    sequence_.component = WanExperts::Component(expert_.index());
+    prompt_ = expert_->Condition(conditioning_.prompt.rows, conditioning_.prompt.valid, {}, sequence_, context);
     if (Seen().cache == nullptr) Seen().cache = MakeCache();
   }
 
@@ -123,15 +117,13 @@ class CausalDenoiser final : public Denoiser {
     size_t finished = 0;  // blocks whose clean frames are in the cache
     bool begun = false;   // the block behind them has its places
   };
-  struct FrameRun {
-    int64_t from = 0, to = 0, count = 0;
-  };
 
-  Expert& Seen() noexcept { return seen_[static_cast<size_t>(expert_)]; }
+  Expert& Seen() noexcept { return seen_[static_cast<size_t>(expert_.index())]; }
   int64_t LargestBlock() const { return *std::max_element(rollout_.blocks.begin(), rollout_.blocks.end()); }
 
   std::unique_ptr<WanKeyCache> MakeCache() const {
-    return std::make_unique<WanKeyCache>(experts_.Of(expert_), rollout_.config.Capacity(latents_[1]) * frame_tokens_,
+    return std::make_unique<WanKeyCache>(experts_.Of(expert_.index()),
+                                         rollout_.config.Capacity(latents_[1]) * frame_tokens_,
                                          rollout_.config.SinkOf(latents_[1]) * frame_tokens_, job_.compute);
   }
 
@@ -156,7 +148,7 @@ class CausalDenoiser final : public Denoiser {
     const RotaryTable rotary = {rotary_.cos.Narrow(0, first * frame_tokens_, frames * frame_tokens_),
                                 rotary_.sin.Narrow(0, first * frame_tokens_, frames * frame_tokens_)};
     const WanTimestep timesteps[] = {{frames * frame_tokens_, timestep}};
-    transformer_->Forward({input, timesteps, &prompt_, &rotary, Seen().cache.get()}, sequence, context, output);
+    expert_->Forward({input, timesteps, &prompt_, &rotary, Seen().cache.get()}, sequence, context, output);
     return output;
   }
 
@@ -165,17 +157,7 @@ class CausalDenoiser final : public Denoiser {
     return Tensor::Borrow(whole.mutable_raw(), {whole.dim(0), frames, whole.dim(2), whole.dim(3)}, whole.dtype());
   }
 
-  static void CopyFrames(const Tensor& from, FrameRun run, Tensor& to) noexcept {
-    const int64_t plane = from.dim(2) * from.dim(3);
-    for (int64_t c = 0; c < from.dim(0); ++c) {
-      std::memcpy(to.mutable_data<float>() + (c * to.dim(1) + run.to) * plane,
-                  from.data<float>() + (c * from.dim(1) + run.from) * plane,
-                  static_cast<size_t>(run.count * plane) * sizeof(float));
-    }
-  }
-
   const WanExperts& experts_;
-  const ModelFolder& folder_;
   const DenoisingJob job_;
   const Conditioning conditioning_;
   const Rollout rollout_;
@@ -184,8 +166,8 @@ class CausalDenoiser final : public Denoiser {
   RotaryTable rotary_;    // likewise
   int64_t frame_tokens_ = 0;
   std::vector<int64_t> first_frames_ = {0};
-  int step_ = 0, expert_ = -1;
-  std::unique_ptr<WanTransformer> transformer_;
+  int step_ = 0;
+  WanExpertInUse expert_;
   WanConditioning prompt_;
   std::array<Expert, 2> seen_;
   Tensor block_, raw_, predicted_;  // the last: the block in work within raw_
@@ -194,7 +176,7 @@ class CausalDenoiser final : public Denoiser {
 class WanCausalFamily final : public WanFamily {
  public:
   explicit WanCausalFamily(const ModelFolder& folder)
-      : WanFamily(folder, Reads::kPrompts, kTrainTimesteps),
+      : WanFamily(folder, Reads::kPrompts, Guidance::kDistilled, kDmdTrainTimesteps),
         rollout_(RolloutConfig::From(folder.ComponentConfig("transformer"))),
         scheduler_(DmdConfig::From(folder.SchedulerConfig(), experts().second ? kShiftOfTwo : kShift)) {
     scheduler_.steps = DmdConfig::Steps::kPlaces;
@@ -206,13 +188,6 @@ class WanCausalFamily final : public WanFamily {
     if (experts().expand_timesteps) refuse("expand_timesteps does not work in blocks of frames");
   }
 
-  GenerationDefaults Defaults() const override {
-    GenerationDefaults defaults = WanFamily::Defaults();
-    defaults.guidance_scale = 1.0;
-    defaults.guidance_scale_2 = std::nullopt;
-    return defaults;
-  }
-  bool IsGuided(double) const override { return false; }
   int64_t RoundFrames(int64_t asked) const override {
     const int64_t factor = experts().temporal_factor;
     const int64_t latent_frames = (WanFamily::RoundFrames(asked) - 1) / factor + 1;
@@ -269,24 +244,13 @@ class WanCausalFamily final : public WanFamily {
     return cost;
   }
 
-  std::unique_ptr<DenoisingModel> LoadDenoiser(const ModelFolder& folder, DType) const override {
-    return std::make_unique<Model>(*this, folder);
+  std::unique_ptr<Denoiser> MakeDenoiser(const ModelFolder& folder, const DenoisingJob& job,
+                                         Conditioning conditioning) const override {
+    const Rollout rollout = {rollout_, rollout_.Blocks(LatentShape(job)[1]), job.steps};
+    return std::make_unique<CausalDenoiser>(*this, folder, job, std::move(conditioning), rollout);
   }
 
  private:
-  class Model final : public DenoisingModel {
-   public:
-    Model(const WanCausalFamily& family, const ModelFolder& folder) : family_(family), folder_(folder) {}
-    std::unique_ptr<Denoiser> Condition(const DenoisingJob& job, Conditioning conditioning) const override {
-      const Rollout rollout = {family_.rollout_, family_.rollout_.Blocks(family_.LatentShape(job)[1]), job.steps};
-      return std::make_unique<CausalDenoiser>(family_, folder_, job, std::move(conditioning), rollout);
-    }
-
-   private:
-    const WanCausalFamily& family_;
-    const ModelFolder& folder_;
-  };
-
   std::vector<int64_t> BlockSizes(int64_t frames) const {
     std::vector<int64_t> sizes = rollout_.Blocks(frames);
     std::sort(sizes.begin(), sizes.end());

@@ -6,26 +6,23 @@ namespace tessera {
 namespace {
 
 constexpr double kShift = 8.0;
-constexpr double kTrainTimesteps = 1000;
 
 class WanDmdFamily final : public WanFamily {
  public:
   explicit WanDmdFamily(const ModelFolder& folder)
-      : WanFamily(folder, TakesCondition(folder) ? Reads::kPictures : Reads::kPrompts, kTrainTimesteps),
+      : WanFamily(folder, TakesCondition(folder) ? Reads::kPictures : Reads::kPrompts, Guidance::kDistilled,
+                  kDmdTrainTimesteps),
         scheduler_(DmdConfig::From(folder.SchedulerConfig(), kShift)) {}
 
   // Models with gates were distilled at sizes that the cubes of video sparse attention divide.
   GenerationDefaults Defaults() const override {
     GenerationDefaults defaults = WanFamily::Defaults();
-    defaults.guidance_scale = 1.0;
-    defaults.guidance_scale_2 = std::nullopt;
     if (experts().first.to_gate_compress && !experts().expand_timesteps) {
       defaults.size = {448, 832};
       defaults.frames = 61;
     }
     return defaults;
   }
-  bool IsGuided(double) const override { return false; }
 
   std::vector<int64_t> DistilledTimesteps() const override { return {1000, 757, 522}; }
   std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator& generator) const override {

@@ -9,12 +9,12 @@
 #include "base/text.h"
 #include "pipeline/stage.h"
 #include "platform/cpu/cpu.h"
+#include "schedulers/dmd.h"
 
 namespace tessera {
 namespace {
 
 constexpr int64_t kMostSteps = 10000;
-constexpr int64_t kMostTimestep = 1000;
 constexpr int64_t kMostTextTokens = 1 << 17;
 constexpr int64_t kMostOutputs = 100000;
 constexpr int64_t kMostFrames = 1 << 20;
@@ -121,7 +121,7 @@ class InputValidation final : public Stage {
 
   static void CheckTimesteps(const std::vector<int64_t>& timesteps) {
     for (size_t i = 0; i < timesteps.size(); ++i) {
-      CheckRange("--dmd-denoising-steps", timesteps[i], 1, kMostTimestep);
+      CheckRange("--dmd-denoising-steps", timesteps[i], 1, kDmdTrainTimesteps);
       if (i == 0 || timesteps[i] < timesteps[i - 1]) continue;
       throw Error(ErrorKind::kUsage, fmt::format("--dmd-denoising-steps {}: each timestep must be below the one before",
                                                  fmt::join(timesteps, ",")));
