@@ -178,10 +178,7 @@ bool IsInThisBuild(const AttentionBackend& backend) noexcept {
   return backend.maker != nullptr || backend.plan != nullptr;
 }
 
-void AttentionPlan::Restore(const TensorState& state) {
-  if (state.empty()) return;
-  throw Error(ErrorKind::kFormat, "has an attention backend's memory, but this backend keeps none");
-}
+void AttentionPlan::Restore(const TensorState& state) { state.RequireEmpty("an attention backend", "backend"); }
 
 std::string_view CheckSoftmaxScale(const AttentionProblem& problem, const Device&) {
   return problem.softmax_scale() > 0 ? "" : "the softmax scale must be greater than 0";

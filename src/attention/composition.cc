@@ -7,7 +7,6 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/round_up.h"
 
 namespace tessera {
@@ -73,10 +72,7 @@ class ComposedPlan final : public AttentionPlan {
 
 }  // namespace
 
-void BlockPlanner::Restore(const TensorState& state) {
-  if (state.empty()) return;
-  throw Error(ErrorKind::kFormat, "has an attention planner's memory, but this planner keeps none");
-}
+void BlockPlanner::Restore(const TensorState& state) { state.RequireEmpty("an attention planner", "planner"); }
 
 AttentionCaps ComposedCaps(const AttentionCaps& planner, const AttentionCaps& kernel) noexcept {
   AttentionCaps both = kernel;

@@ -23,8 +23,7 @@ constexpr auto kFamilies = std::to_array<const ModelFamilyEntry*>({
 }  // namespace
 
 void Denoiser::Restore(int, const Tensor&, const TensorState& state, ForwardContext&) {
-  if (state.empty()) return;
-  throw Error(ErrorKind::kFormat, "has a denoiser's memory, but this denoiser keeps none");
+  state.RequireEmpty("a denoiser", "denoiser");
 }
 
 PictureSize ModelFamily::DefaultSize(std::span<const PictureSize> references) const {

@@ -65,7 +65,7 @@ Checkpoints::Checkpoints(RunState& run, std::vector<OutputFile>& files) : run_(r
   if (request.checkpoint.empty() && request.resume.empty()) return;
   RefuseReplacing();
   job_ = IdentityOf(run);
-  steps_ = static_cast<int64_t>(run.family->MakeScheduler(run.job, TorchGenerator(0))->timesteps().size());
+  steps_ = run.family->TotalSteps(run.job);
   if (!request.resume.empty()) Resume(files);
   for (const OutputFile& file : files) names_.push_back(file.path.filename().string());
   if (!request.checkpoint.empty()) AtomicFile attempt(request.checkpoint);

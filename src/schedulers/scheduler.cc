@@ -2,9 +2,6 @@
 
 #include <utility>
 
-#include "base/check.h"
-#include "base/error.h"
-
 namespace tessera {
 namespace {
 
@@ -26,17 +23,13 @@ class FlowMatchEuler final : public Scheduler {
 }  // namespace
 
 Tensor Scheduler::EstimateClean(int step, const Tensor& prediction, const Tensor& latents) const {
-  TESSERA_CHECK(prediction.dtype() == DType::kF32 && prediction.numel() == latents.numel());
   Tensor clean = latents.To(DType::kF32);
-  const float way = sigmas().back() - sigmas()[static_cast<size_t>(step)];
-  float* value = clean.mutable_data<float>();
-  for (int64_t i = 0; i < clean.numel(); ++i) value[i] += way * prediction.data<float>()[i];
+  FlowMatchEulerStep(clean, prediction, sigmas()[static_cast<size_t>(step)], sigmas().back());
   return clean;
 }
 
 void Scheduler::Restore(int, const Tensor&, const TensorState& state) {
-  if (state.empty()) return;
-  throw Error(ErrorKind::kFormat, "has a scheduler's memory, but this scheduler keeps none");
+  state.RequireEmpty("a scheduler", "scheduler");
 }
 
 std::unique_ptr<Scheduler> MakeFlowMatchEuler(FlowMatchSchedule schedule) {

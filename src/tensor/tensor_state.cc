@@ -10,6 +10,11 @@
 
 namespace tessera {
 
+void TensorState::RequireEmpty(std::string_view owner, std::string_view name) const {
+  if (empty()) return;
+  throw Error(ErrorKind::kFormat, fmt::format("has {}'s memory, but this {} keeps none", owner, name));
+}
+
 void TensorState::Add(std::string name, Tensor tensor) {
   TESSERA_CHECK(tensor.contiguous() && !Contains(name));
   tensors_.emplace_back(std::move(name), std::move(tensor));

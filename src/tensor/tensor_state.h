@@ -18,6 +18,8 @@ class TensorState {
   TensorState() = default;
   explicit TensorState(NamedTensors tensors) : tensors_(std::move(tensors)) {}
 
+  // For owners that keep none: throws Error{kFormat} when there is some. `owner` has its article: "a scheduler".
+  void RequireEmpty(std::string_view owner, std::string_view name) const;
   bool empty() const noexcept { return tensors_.empty(); }
   size_t size() const noexcept { return tensors_.size(); }
   const NamedTensors& tensors() const noexcept { return tensors_; }
