@@ -89,9 +89,7 @@ std::string FirstBytes(const std::filesystem::path& path) {
     throw Error(ErrorKind::kIo, fmt::format("'{}' is neither a file nor a folder of frames", Printable(path.string())));
   }
   std::ifstream file(path, std::ios::binary);
-  std::string bytes(12, '\0');
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  bytes.resize(static_cast<size_t>(file.gcount()));
+  std::string bytes = LeadingBytes(file);
   if (!file.is_open()) {
     throw Error(ErrorKind::kIo, fmt::format("cannot open '{}' as a film", Printable(path.string())));
   }
@@ -116,6 +114,13 @@ bool IsVideo(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::string LeadingBytes(std::istream& file) {
+  std::string bytes(12, '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(file.gcount()));
+  return bytes;
+}
 
 FilmFormat FilmFormatOf(const std::filesystem::path& path) {
   if (!path.empty() && !path.has_filename()) return FilmFormat::kFrames;

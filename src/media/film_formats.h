@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <iosfwd>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,8 @@ std::unique_ptr<FilmWriter> OpenVideoFilm(const std::filesystem::path& path, con
 std::unique_ptr<FilmWriter> OpenWebpFilm(const std::filesystem::path& path, const FilmEncoding& encoding);
 std::unique_ptr<FilmWriter> OpenGifFilm(const std::filesystem::path& path, const FilmEncoding& encoding);
 std::unique_ptr<FilmWriter> OpenFrameFolder(const std::filesystem::path& path, const FilmEncoding& encoding);
+
+std::string LeadingBytes(std::istream& file);  // the first twelve, or as many as there are: what tells formats apart
 
 std::string FrameFileName(int64_t index);  // "00000.png"
 

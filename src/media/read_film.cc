@@ -86,10 +86,7 @@ std::string FirstBytes(const std::filesystem::path& path, std::string_view name)
   if (!std::filesystem::is_regular_file(path, ignored) || !file) {
     throw Error(ErrorKind::kIo, fmt::format("cannot open '{}' as a film, a picture or a folder of frames", name));
   }
-  std::string bytes(12, '\0');
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  bytes.resize(static_cast<size_t>(file.gcount()));
-  return bytes;
+  return LeadingBytes(file);
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 
 #include <cctype>
 #include <ctime>
+#include <span>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/fnv_hash.h"
 #include "base/text.h"
 
 namespace tessera {
@@ -18,14 +20,14 @@ namespace fs = std::filesystem;
 constexpr size_t kLongestName = 150;
 constexpr size_t kPromptPart = 100;
 
-// FNV-1a over what distinguishes two requests with the same prompt in the same second.
+// Over what distinguishes two requests with the same prompt in the same second.
 uint32_t HashOf(const GenerateRequest& request) {
-  uint64_t hash = 1469598103934665603ull;
   const std::string text =
       fmt::format("{}|{}|{}|{}|{}|{}", Join(request.prompts, "|"), request.seed, request.model_path,
                   request.height.value_or(0), request.width.value_or(0), request.num_inference_steps.value_or(0));
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return static_cast<uint32_t>(hash ^ (hash >> 32));
+  FnvHash hash;
+  hash.Add(std::as_bytes(std::span(text)));
+  return static_cast<uint32_t>(hash.value() ^ (hash.value() >> 32));
 }
 
 std::string DefaultName(const GenerateRequest& request, const std::string& prompt) {

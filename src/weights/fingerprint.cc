@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/fnv_hash.h"
 #include "tensor/storage.h"
 
 namespace tessera {
@@ -17,25 +18,16 @@ namespace fs = std::filesystem;
 constexpr size_t kWholeBytes = size_t{64} << 20;  // larger files are sampled
 constexpr size_t kBlock = 4096, kBlocks = 64;
 
-class Hash {
- public:
-  void Add(std::span<const std::byte> bytes) noexcept {
-    for (const std::byte byte : bytes) value_ = (value_ ^ static_cast<uint64_t>(byte)) * 1099511628211ull;
-  }
-  std::string Text() const { return fmt::format("{:016x}", value_); }
-
- private:
-  uint64_t value_ = 1469598103934665603ull;
-};
+std::string Text(const FnvHash& hash) { return fmt::format("{:016x}", hash.value()); }
 
 // The beginning, where a header lies, and blocks spread over the rest.
 std::string Sample(std::span<const std::byte> bytes) {
-  Hash hash;
+  FnvHash hash;
   for (size_t i = 0; i < kBlocks; ++i) {
     const size_t at = (bytes.size() - kBlock) * i / (kBlocks - 1);
     hash.Add(bytes.subspan(at, kBlock));
   }
-  return hash.Text();
+  return Text(hash);
 }
 
 bool Counts(const fs::directory_entry& entry) {
@@ -48,9 +40,9 @@ bool Counts(const fs::directory_entry& entry) {
 }  // namespace
 
 std::string Fingerprint(std::span<const std::byte> bytes) {
-  Hash hash;
+  FnvHash hash;
   hash.Add(bytes);
-  return hash.Text();
+  return Text(hash);
 }
 
 std::string FingerprintFile(const fs::path& path) {

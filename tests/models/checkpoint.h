@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "models/forward_context.h"
+#include "support/relative_error.h"
 #include "weights/safetensors.h"
 #include "weights/weight_map.h"
 
@@ -39,8 +40,6 @@ class Checkpoint {
 Config ConfigWith(const Config& config, const std::string& key, const nlohmann::json& value);  // null removes
 nlohmann::json Without(const nlohmann::json& json, const std::string& key);
 
-// Largest absolute error over largest absolute value. Any float types, equal element counts.
-double RelativeError(const Tensor& got, const Tensor& want);
 double Cosine(const Tensor& got, const Tensor& want);
 bool SameBytes(const Tensor& a, const Tensor& b);
 

@@ -8,23 +8,13 @@
 
 #include "media/picture.h"
 #include "support/command.h"
+#include "support/relative_error.h"
 #include "weights/safetensors.h"
 
 namespace tessera::testing {
 namespace {
 
 const std::string kFolder = TESSERA_SOURCE_FOLDER "/tests/golden/pipelines/flux2_klein_tiny";
-
-// Largest absolute difference over the largest absolute expected value.
-double RelativeError(const Tensor& actual, const Tensor& expected) {
-  EXPECT_EQ(actual.numel(), expected.numel());
-  double difference = 0, largest = 0;
-  for (int64_t i = 0; i < expected.numel(); ++i) {
-    difference = std::max(difference, std::abs(double{actual.data<float>()[i]} - expected.data<float>()[i]));
-    largest = std::max(largest, std::abs(double{expected.data<float>()[i]}));
-  }
-  return difference / largest;
-}
 
 struct LevelDifferences {
   double share_above_1 = 0;

@@ -10,6 +10,7 @@
 
 #include "media/picture.h"
 #include "support/command.h"
+#include "support/relative_error.h"
 #include "weights/safetensors.h"
 
 namespace tessera::testing {
@@ -107,17 +108,6 @@ std::vector<std::string> CommandLine(const nlohmann::json& job, const TemporaryF
                              "sparsity=" + number("sparsity")});
   }
   return line;
-}
-
-// Largest absolute difference over the largest absolute expected value.
-double RelativeError(const Tensor& actual, const Tensor& expected) {
-  EXPECT_EQ(actual.numel(), expected.numel());
-  double difference = 0, largest = 0;
-  for (int64_t i = 0; i < std::min(actual.numel(), expected.numel()); ++i) {
-    difference = std::max(difference, std::abs(double{actual.data<float>()[i]} - expected.data<float>()[i]));
-    largest = std::max(largest, std::abs(double{expected.data<float>()[i]}));
-  }
-  return difference / largest;
 }
 
 class WanDistilled : public ::testing::TestWithParam<const char*> {};

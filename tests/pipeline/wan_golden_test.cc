@@ -10,6 +10,7 @@
 #include "media/film.h"
 #include "media/picture.h"
 #include "support/command.h"
+#include "support/relative_error.h"
 #include "weights/safetensors.h"
 
 namespace tessera::testing {
@@ -21,18 +22,6 @@ struct WanJob {
 };
 
 std::string FolderOf(const WanJob& job) { return TESSERA_SOURCE_FOLDER "/tests/golden/pipelines/" + job.folder; }
-
-// Largest absolute difference over the largest absolute expected value.
-double RelativeError(const Tensor& actual, const Tensor& wanted) {
-  const Tensor expected = wanted.To(DType::kF32);
-  EXPECT_EQ(actual.numel(), expected.numel());
-  double difference = 0, largest = 0;
-  for (int64_t i = 0; i < expected.numel(); ++i) {
-    difference = std::max(difference, std::abs(double{actual.data<float>()[i]} - expected.data<float>()[i]));
-    largest = std::max(largest, std::abs(double{expected.data<float>()[i]}));
-  }
-  return difference / largest;
-}
 
 class WanGolden : public ::testing::TestWithParam<WanJob> {
  protected:

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/compare/film_sheet.h"
+#include "cli/compare/thumbnails.h"
 #include "media/drawing.h"
 #include "media/picture_metrics.h"
 
@@ -12,48 +13,36 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kLargestSide = 256, kSmallestWidth = 150, kMargin = 12, kGap = 6;
-constexpr int64_t kMostSheetPixels = int64_t{1} << 24;
 
 struct Layout {
   std::vector<size_t> columns;  // into Comparison::columns
-  int64_t picture_height, picture_width, column_width, row_height, header_height;
+  PictureSize picture;
+  int64_t column_width, row_height, header_height;
   size_t rows, all_rows;
 };
 
 Layout LayoutOf(const Comparison& comparison) {
   Layout layout{};
-  for (size_t i = 0; i < comparison.columns.size(); ++i) {
-    if (!comparison.columns[i].pictures.empty()) layout.columns.push_back(i);
-  }
-  const Picture& first = comparison.columns.front().pictures.front().frames.front();
-  const double scale =
-      std::min(1.0, static_cast<double>(kLargestSide) / static_cast<double>(std::max(first.height, first.width)));
-  layout.picture_height = std::max<int64_t>(static_cast<int64_t>(static_cast<double>(first.height) * scale), 1);
-  layout.picture_width = std::max<int64_t>(static_cast<int64_t>(static_cast<double>(first.width) * scale), 1);
-  layout.column_width = std::max(layout.picture_width, kSmallestWidth) + kGap;
+  layout.columns = MadeColumns(comparison);
+  layout.picture = ThumbnailSize(comparison, kLargestSide);
+  layout.column_width = std::max(layout.picture.width, kSmallestWidth) + kGap;
   layout.header_height = kMargin + TextHeight(2) + kGap;
-  layout.row_height = 2 * layout.picture_height + 2 * TextHeight() + 4 * kGap;
+  layout.row_height = 2 * layout.picture.height + 2 * TextHeight() + 4 * kGap;
   layout.all_rows = comparison.columns.front().pictures.size();
   const int64_t width = 2 * kMargin + static_cast<int64_t>(layout.columns.size()) * layout.column_width;
-  layout.rows = std::min(layout.all_rows,
-                         static_cast<size_t>(std::max<int64_t>(kMostSheetPixels / (width * layout.row_height), 1)));
+  layout.rows = BlocksOnSheet(layout.all_rows, width, layout.row_height);
   return layout;
-}
-
-Picture Thumbnail(const Picture& picture, const Layout& layout) {
-  if (picture.height == layout.picture_height && picture.width == layout.picture_width) return picture;
-  return Resize(picture, layout.picture_height, layout.picture_width, Resample::kLanczos);
 }
 
 void DrawCell(Picture& sheet, Place place, const Comparison& comparison, const BackendScore& score,
               const Layout& layout, size_t column, size_t row) {
   const MadePicture& made = comparison.columns[column].pictures[row];
   const MadePicture& reference = comparison.columns.front().pictures[row];
-  Paste(sheet, place, Thumbnail(made.frames.front(), layout));
-  place.top += layout.picture_height + kGap;
+  Paste(sheet, place, Thumbnail(made.frames.front(), layout.picture));
+  place.top += layout.picture.height + kGap;
   Paste(sheet, place,
-        Thumbnail(DifferencePicture(made.frames.front(), reference.frames.front(), kDifferenceGain), layout));
-  place.top += layout.picture_height + kGap / 2;
+        Thumbnail(DifferencePicture(made.frames.front(), reference.frames.front(), kDifferenceGain), layout.picture));
+  place.top += layout.picture.height + kGap / 2;
   const PictureScore& figures = score.pictures[row];
   DrawText(sheet, place,
            CutToWidth(fmt::format("PSNR {} SSIM {:.4f}", FormatPsnr(figures.psnr), figures.ssim),

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/compare/contact_sheet.h"
+#include "cli/compare/thumbnails.h"
 #include "media/drawing.h"
 #include "media/picture_metrics.h"
 
@@ -12,22 +13,17 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kLargestSide = 192, kSmallestWidth = 72, kMargin = 12, kGap = 6, kLeastSheetWidth = 420;
-constexpr int64_t kMostSheetPixels = int64_t{1} << 24;
 
 class FilmSheet {
  public:
   FilmSheet(const Comparison& comparison, const std::vector<BackendScore>& scores)
-      : comparison_(comparison), scores_(scores) {
-    for (size_t i = 0; i < comparison.columns.size(); ++i) {
-      if (!comparison.columns[i].pictures.empty()) rows_.push_back(i);
-    }
+      : comparison_(comparison), scores_(scores), rows_(MadeColumns(comparison)) {
     MeasureFrames();
     const auto rows = static_cast<int64_t>(rows_.size());
     block_height_ = 2 * TextHeight() + 2 * kGap + rows * (TextHeight() + kGap / 2) +
-                    (2 * rows - 1) * (picture_height_ + kGap) + kGap;
+                    (2 * rows - 1) * (picture_.height + kGap) + kGap;
     width_ = std::max(kLeastSheetWidth, 2 * kMargin + static_cast<int64_t>(shown_most_) * frame_width_);
-    const size_t all = comparison.columns.front().pictures.size();
-    blocks_ = std::min(all, static_cast<size_t>(std::max<int64_t>(kMostSheetPixels / (width_ * block_height_), 1)));
+    blocks_ = BlocksOnSheet(comparison.columns.front().pictures.size(), width_, block_height_);
   }
 
   Picture Draw() const {
@@ -43,12 +39,8 @@ class FilmSheet {
  private:
   void MeasureFrames() {
     const auto& films = comparison_.columns.front().pictures;
-    const Picture& first = films.front().frames.front();
-    const double scale =
-        std::min(1.0, static_cast<double>(kLargestSide) / static_cast<double>(std::max(first.height, first.width)));
-    picture_height_ = std::max<int64_t>(static_cast<int64_t>(static_cast<double>(first.height) * scale), 1);
-    picture_width_ = std::max<int64_t>(static_cast<int64_t>(static_cast<double>(first.width) * scale), 1);
-    frame_width_ = std::max(picture_width_, kSmallestWidth) + kGap;
+    picture_ = ThumbnailSize(comparison_, kLargestSide);
+    frame_width_ = std::max(picture_.width, kSmallestWidth) + kGap;
     for (const MadePicture& film : films) shown_most_ = std::max(shown_most_, film.frames.size());
     shown_most_ = std::min(shown_most_, kSheetFrames);
   }
@@ -80,15 +72,16 @@ class FilmSheet {
     const auto& reference = comparison_.columns.front().pictures[film.index];
     Write(sheet, top, Label(film));
     top += TextHeight() + kGap / 2;
-    for (size_t i = 0; i < shown.size(); ++i) Paste(sheet, {top, LeftOf(i)}, Thumbnail(made.frames[shown[i]]));
-    top += picture_height_ + kGap;
+    for (size_t i = 0; i < shown.size(); ++i)
+      Paste(sheet, {top, LeftOf(i)}, Thumbnail(made.frames[shown[i]], picture_));
+    top += picture_.height + kGap;
     if (film.column == 0) return top;
     for (size_t i = 0; i < shown.size(); ++i) {
       const size_t t = shown[i];
       Paste(sheet, {top, LeftOf(i)},
-            Thumbnail(DifferencePicture(made.frames[t], reference.frames[t], kDifferenceGain)));
+            Thumbnail(DifferencePicture(made.frames[t], reference.frames[t], kDifferenceGain), picture_));
     }
-    return top + picture_height_ + kGap;
+    return top + picture_.height + kGap;
   }
 
   std::string Label(Film film) const {
@@ -103,16 +96,13 @@ class FilmSheet {
                        kDifferenceGain, blocks_ < all ? fmt::format("; {} of {} films", blocks_, all) : "");
   }
 
-  Picture Thumbnail(const Picture& picture) const {
-    if (picture.height == picture_height_ && picture.width == picture_width_) return picture;
-    return Resize(picture, picture_height_, picture_width_, Resample::kLanczos);
-  }
   int64_t LeftOf(size_t frame) const { return kMargin + static_cast<int64_t>(frame) * frame_width_; }
 
   const Comparison& comparison_;
   const std::vector<BackendScore>& scores_;
   std::vector<size_t> rows_;  // into Comparison::columns
-  int64_t picture_height_ = 0, picture_width_ = 0, frame_width_ = 0;
+  PictureSize picture_;
+  int64_t frame_width_ = 0;
   int64_t block_height_ = 0, width_ = 0;
   size_t shown_most_ = 0, blocks_ = 0;
 };

@@ -1,7 +1,5 @@
 #include "media/video/film_input.h"
 
-#include <new>
-
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -9,12 +7,6 @@
 
 namespace tessera {
 namespace {
-
-template <typename T>
-Libav<T> Owned(T* object) {
-  if (object == nullptr) throw std::bad_alloc();
-  return Libav<T>(object);
-}
 
 class FilmDecoder {
  public:

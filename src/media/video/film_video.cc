@@ -61,12 +61,6 @@ Libav<AVDictionary> MakeDictionary(const std::vector<Option>& options) {
   return Libav<AVDictionary>(dictionary);
 }
 
-template <typename T>
-Libav<T> Owned(T* object) {
-  if (object == nullptr) throw std::bad_alloc();
-  return Libav<T>(object);
-}
-
 class VideoFilm final : public FilmWriter {
  public:
   VideoFilm(const std::filesystem::path& path, const FilmEncoding& encoding, Isa isa)

@@ -2,6 +2,7 @@
 #pragma once
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 
 #include "base/atomic_file.h"
@@ -34,6 +35,13 @@ struct FreeLibav {
 };
 template <typename T>
 using Libav = std::unique_ptr<T, FreeLibav>;
+
+// What FFmpeg allocated. Throws std::bad_alloc for null.
+template <typename T>
+Libav<T> Owned(T* object) {
+  if (object == nullptr) throw std::bad_alloc();
+  return Libav<T>(object);
+}
 
 // A muxer (MP4, Matroska ...) whose file is an AtomicFile. No exception crosses FFmpeg: what the file throws is kept
 // and thrown by the call of ours that follows.
