@@ -1,6 +1,7 @@
 #include "platform/cpu/peak.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "base/clock.h"
@@ -24,6 +25,14 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+constexpr int64_t kQuickRounds = 8000;
+
+double QuickSpeed(const PeakLoop& loop) noexcept {
+  const double begin = SecondsNow();
+  loop.run(kQuickRounds);
+  return kQuickRounds * loop.operations_per_round / (SecondsNow() - begin);
+}
+
 double ReadAll(const std::shared_ptr<std::byte>& buffer, size_t words) {
   const auto* numbers = reinterpret_cast<const uint64_t*>(buffer.get());
   const double begin = SecondsNow();
@@ -40,15 +49,21 @@ double ReadAll(const std::shared_ptr<std::byte>& buffer, size_t words) {
 double QuickPeak(PeakKind kind) noexcept {
   const PeakLoop loop = LoopOf(kind);
   if (loop.run == nullptr) return 0;
-  constexpr int64_t kRounds = 8000;
-  loop.run(kRounds);
+  loop.run(kQuickRounds);
   double best = 0;
-  for (int i = 0; i < 5; ++i) {
-    const double begin = SecondsNow();
-    loop.run(kRounds);
-    best = std::max(best, kRounds * loop.operations_per_round / (SecondsNow() - begin));
-  }
+  for (int i = 0; i < 5; ++i) best = std::max(best, QuickSpeed(loop));
   return best;
+}
+
+double RelativePeak(PeakKind kind) noexcept {
+  const PeakLoop loop = LoopOf(kind), f32 = LoopOf(PeakKind::kF32);
+  if (loop.run == nullptr) return 0;
+  loop.run(kQuickRounds);
+  f32.run(kQuickRounds);
+  std::array<double, 15> ratios{};
+  for (double& ratio : ratios) ratio = QuickSpeed(loop) / QuickSpeed(f32);
+  std::sort(ratios.begin(), ratios.end());
+  return ratios[ratios.size() / 2];
 }
 
 double MeasurePeak(PeakKind kind, int runs) {

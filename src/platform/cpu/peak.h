@@ -9,6 +9,10 @@ enum class PeakKind { kF32, kBf16, kInt8 };
 // 0 when the active instruction set cannot do it (bf16 and int8 below avx512_bf16).
 double QuickPeak(PeakKind kind) noexcept;
 
+// How many times faster than f32 one thread does `kind`, the median of pairs of runs one right after the other: what
+// else the machine is doing slows both of a pair, so that the figure is the same on an idle and on a busy machine.
+double RelativePeak(PeakKind kind) noexcept;
+
 // All threads together, the median of `runs` runs of about 50 ms.
 double MeasurePeak(PeakKind kind, int runs);
 
