@@ -6,6 +6,7 @@
 
 #include "attention/option_text.h"
 #include "base/text.h"
+#include "pipeline/job_settings.h"
 #include "platform/cpu/cpu.h"
 #include "weights/fingerprint.h"
 
@@ -32,22 +33,12 @@ void AddJob(const RunState& run, JobIdentity& rows) {
   add("num-outputs-per-prompt", Text(run.request.num_outputs_per_prompt));
   add("height", Text(job.size.height));
   add("width", Text(job.size.width));
-  add("num-frames", Text(job.frames));
   add("num-inference-steps", Text(job.steps));
   add("guidance-scale", Text(job.guidance_scale));
-  add("guidance-scale-2", Text(job.guidance_scale_2));
-  add("max-sequence-length", Text(job.text_tokens));
-  add("dit-precision", std::string(Name(run.precisions.dit)));
-  add("vae-precision", std::string(Name(run.precisions.vae)));
-  add("text-encoder-precisions", std::string(Name(run.precisions.text_encoder)));
-  add("image-encoder-precision", std::string(Name(run.precisions.image_encoder)));
-  const Tiling tiling = run.request.vae_tiling;
-  add("vae-tiling", tiling == Tiling::kAuto ? "auto" : tiling == Tiling::kOn ? "true" : "false");
-  add("vae-tile-size", Text(run.request.vae_tile_size));
+  for (const auto& [name, value] : JobSettings(run)) add(name.c_str(), value);
 }
 
 void AddReferences(const RunState& run, JobIdentity& rows) {
-  rows.emplace_back("image-path", Join(run.request.image_paths, " "));
   for (size_t i = 0; i < run.references.size(); ++i) {
     const Picture& picture = run.references[i];
     rows.emplace_back(fmt::format("reference picture {}", i + 1),
@@ -63,7 +54,6 @@ void AddOutput(const RunState& run, JobIdentity& rows) {
   add("output-format", request.output_format);
   add("output-compression", request.output_quality ? Text(*request.output_quality) : "the format's own");
   add("frames-as", request.frames_as);
-  add("fps", request.fps ? Text(*request.fps) : "the model's own");
   add("save-latents", request.save_latents.empty() ? "absent" : "given");
 }
 
@@ -73,15 +63,9 @@ std::string CheckText(const AttentionCheck& check) {
                      check.tolerance ? Text(*check.tolerance) : "auto", check.seed, static_cast<int>(check.action));
 }
 
-// What was asked for, and what was chosen: the choice may depend on the machine.
+// What was chosen for what was asked: the choice may depend on the machine.
 void AddAttention(const RunState& run, JobIdentity& rows) {
-  const GenerateRequest& request = run.request;
-  rows.emplace_back("attention-backend", request.attention_backend);
-  rows.emplace_back("attention-backend-config", request.attention_options_text);
-  rows.emplace_back("component-attention-backends", nlohmann::json(request.component_attention).dump());
-  rows.emplace_back("attention-schedule", request.attention_schedule);
-  rows.emplace_back("attention-fidelity", std::string(Name(request.attention_fidelity)));
-  rows.emplace_back("attention-check", CheckText(request.attention_check));
+  rows.emplace_back("attention-check", CheckText(run.request.attention_check));
   std::map<std::string, std::string> chosen;
   for (const AttentionRecord& record : run.attention.Records()) {
     chosen[fmt::format("attention of {}.{}", record.site.component, Name(record.site.role))] +=

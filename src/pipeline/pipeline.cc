@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "media/generation_text.h"
 #include "pipeline/checkpoints.h"
+#include "pipeline/job_settings.h"
 #include "pipeline/output_files.h"
 #include "pipeline/previews.h"
 #include "pipeline/resource_plan.h"
@@ -57,40 +58,9 @@ void RunPictureStages(RunState& run, PictureState& picture) {
 
 // Everything but the prompt and numbers that every picture has, by flag name: what --from-image reads back.
 std::map<std::string, std::string> FurtherSettings(const RunState& run) {
-  std::map<std::string, std::string> settings = {
-      {"attention-backend", run.request.attention_backend},
-      {"dit-precision", std::string(Name(run.precisions.dit))},
-      {"vae-precision", std::string(Name(run.precisions.vae))},
-      {"text-encoder-precisions", std::string(Name(run.precisions.text_encoder))},
-      {"max-sequence-length", std::to_string(run.job.text_tokens)},
-      {"attention", run.report.AttentionSummary()},
-      {"attention-ran", RecordsToTimelessJson(run.report.attention()).dump()}};
-  if (run.family->Defaults().frames > 1) {
-    settings["num-frames"] = std::to_string(run.job.frames);
-    settings["fps"] = fmt::format("{}", run.request.fps.value_or(run.family->Defaults().fps));
-    settings["guidance-scale-2"] = fmt::format("{}", run.job.guidance_scale_2);
-  }
-  if (!run.job.timesteps.empty()) {
-    settings["dmd-denoising-steps"] = fmt::format("{}", fmt::join(run.job.timesteps, ","));
-  }
-  if (ReadsPictures(run)) {
-    settings["image-encoder-precision"] = std::string(Name(run.precisions.image_encoder));
-  }
-  if (!run.request.image_paths.empty()) settings["image-path"] = Join(run.request.image_paths, "\n");
-  if (!run.request.attention_options_text.empty()) {
-    settings["attention-backend-config"] = run.request.attention_options_text;
-  }
-  if (!run.request.component_attention.empty()) {
-    settings["component-attention-backends"] = nlohmann::json(run.request.component_attention).dump();
-  }
-  if (!run.request.attention_schedule.empty()) settings["attention-schedule"] = run.request.attention_schedule;
-  if (run.request.attention_fidelity != Fidelity::kExact) {
-    settings["attention-fidelity"] = std::string(Name(run.request.attention_fidelity));
-  }
-  if (run.request.vae_tiling != Tiling::kAuto) {
-    settings["vae-tiling"] = run.request.vae_tiling == Tiling::kOn ? "true" : "false";
-    settings["vae-tile-size"] = std::to_string(run.request.vae_tile_size);
-  }
+  std::map<std::string, std::string> settings = JobSettings(run);
+  settings["attention"] = run.report.AttentionSummary();
+  settings["attention-ran"] = RecordsToTimelessJson(run.report.attention()).dump();
   return settings;
 }
 

@@ -3,78 +3,23 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "media/picture.h"
 #include "support/command.h"
+#include "support/distilled_model.h"
 #include "support/relative_error.h"
 #include "weights/safetensors.h"
 
 namespace tessera::testing {
 namespace {
 
-namespace fs = std::filesystem;
 constexpr const char* kGolden = TESSERA_SOURCE_FOLDER "/tests/golden/";
-
-nlohmann::json ReadJson(const fs::path& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
-}
-
-void WriteJson(const fs::path& path, const nlohmann::json& json) { std::ofstream(path) << json.dump(1); }
-
-// Puts a file with the recording's gates beside the others in the place of a link to one without.
-void AddGates(const fs::path& path, const std::string& name) {
-  const std::string prefix = "fast_gated.gates.", recorded = "to_gate_compress";
-  const SafetensorsFile plain(path.string()), golden(std::string(kGolden) + "wan_distilled.safetensors");
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& entry : plain.header().entries) tensors.emplace_back(entry.key, plain.View(entry));
-  for (const auto& entry : golden.header().entries) {
-    if (!entry.key.starts_with(prefix)) continue;
-    std::string key = entry.key.substr(prefix.size());
-    tensors.emplace_back(key.replace(key.find(recorded), recorded.size(), name), golden.View(entry));
-  }
-  fs::remove(path);
-  WriteSafetensors(path.string(), tensors, {});
-}
-
-// A folder of the recordings with another pipeline class and further keys in the transformers' configurations.
-void ComposeModel(const nlohmann::json& job, const fs::path& folder) {
-  const fs::path source = std::string(kGolden) + "pipelines/" + job["folder"].get<std::string>();
-  fs::create_directories(folder);
-  nlohmann::json index = ReadJson(source / "model_index.json");
-  index["_class_name"] = job["pipeline"];
-  WriteJson(folder / "model_index.json", index);
-  for (const auto& component : fs::directory_iterator(source)) {
-    if (!component.is_directory()) continue;
-    const std::string name = component.path().filename();
-    if (!name.starts_with("transformer")) {
-      fs::create_directory_symlink(component.path(), folder / name);
-      continue;
-    }
-    fs::create_directory(folder / name);
-    for (const auto& file : fs::directory_iterator(component)) {
-      if (file.path().filename() != "config.json") fs::create_symlink(file, folder / name / file.path().filename());
-    }
-    if (job.contains("sparsity")) {
-      AddGates(folder / name / "diffusion_pytorch_model.safetensors", job.value("gate", "to_gate_compress"));
-    }
-    nlohmann::json config = ReadJson(component.path() / "config.json");
-    config.update(job["transformer_config"]);
-    WriteJson(folder / name / "config.json", config);
-  }
-}
-
-nlohmann::json Job(const std::string& name) {
-  return ReadJson(std::string(kGolden) + "wan_distilled.json")["cases"][name];
-}
 
 std::vector<std::string> CommandLine(const nlohmann::json& job, const TemporaryFolder& folder) {
   const auto number = [&](const char* key) { return job[key].dump(); };
-  ComposeModel(job, folder / "model");
+  ComposeDistilledModel(job, folder / "model");
   std::vector<std::string> line = {TESSERA_BINARY,
                                    "generate",
                                    "--model-path",
@@ -114,7 +59,7 @@ class WanDistilled : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(WanDistilled, MatchesThePlainLoopAtEveryStepAndInEveryFrame) {
   const TemporaryFolder folder;
-  const CommandResult result = RunCommand(CommandLine(Job(GetParam()), folder));
+  const CommandResult result = RunCommand(CommandLine(DistilledJob(GetParam()), folder));
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const SafetensorsFile golden(std::string(kGolden) + "wan_distilled.safetensors"),
       made(folder / "latents.safetensors");
@@ -143,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Rollouts, WanDistilled,
 
 CommandResult RunWith(const std::string& name, const std::vector<std::string>& more) {
   const TemporaryFolder folder;
-  auto line = CommandLine(Job(name), folder);
+  auto line = CommandLine(DistilledJob(name), folder);
   line.insert(line.end(), more.begin(), more.end());
   return RunCommand(line);
 }
@@ -174,7 +119,7 @@ TEST(WanDistilledSteps, AreRefusedByModelsThatAreNotDistilled) {
 TEST(WanGates, MayLieInTheSelfAttention) {
   const auto latents = [](const std::string& gate) {
     const TemporaryFolder folder;
-    nlohmann::json job = Job("fast_gated");
+    nlohmann::json job = DistilledJob("fast_gated");
     job["gate"] = gate;
     EXPECT_EQ(RunCommand(CommandLine(job, folder)).exit_code, 0);
     return SafetensorsFile(folder / "latents.safetensors").Get("0.latents_per_step").Clone();
@@ -184,7 +129,7 @@ TEST(WanGates, MayLieInTheSelfAttention) {
 
 TEST(WanGates, MakeTheModelAskForVideoSparseAttention) {
   const TemporaryFolder folder;
-  ComposeModel(Job("fast_gated"), folder / "model");
+  ComposeDistilledModel(DistilledJob("fast_gated"), folder / "model");
   const CommandResult result =
       RunCommand({TESSERA_BINARY, "generate", "--model-path", folder / "model", "--prompt", "a tram", "--plan-only"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -194,7 +139,7 @@ TEST(WanGates, MakeTheModelAskForVideoSparseAttention) {
 TEST(WanCausal, RoundsFramesToWholeBlocks) {
   const auto said = [](int64_t frames) {
     const TemporaryFolder folder;
-    nlohmann::json job = Job("causal");
+    nlohmann::json job = DistilledJob("causal");
     job["num_frames"] = frames;
     auto line = CommandLine(job, folder);
     line.push_back("--plan-only");
@@ -209,7 +154,7 @@ TEST(WanCausal, RoundsFramesToWholeBlocks) {
 
 TEST(WanCausal, RefusesWindowsWithoutRoomForABlock) {
   const TemporaryFolder folder;
-  nlohmann::json job = Job("causal");
+  nlohmann::json job = DistilledJob("causal");
   job["transformer_config"] = {{"local_attn_size", 3}, {"sink_size", 1}};
   const CommandResult result = RunCommand(CommandLine(job, folder));
   EXPECT_NE(result.exit_code, 0);

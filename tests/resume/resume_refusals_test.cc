@@ -8,6 +8,7 @@
 #include "base/read_file.h"
 #include "pipeline/checkpoint_file.h"
 #include "resume/small_job.h"
+#include "support/distilled_model.h"
 
 namespace tessera::testing {
 namespace {
@@ -59,7 +60,7 @@ TEST(ResumeRefuses, AnyOtherJob) {
       {{"--vae-precision", "bf16"}, "vae-precision is 'bf16' here and was 'f32'"},
       {{"--dit-precision", "bf16"}, "dit-precision is 'bf16'"},
       {{"--text-encoder-precisions", "bf16"}, "text-encoder-precisions is 'bf16'"},
-      {{"--vae-tiling", "true"}, "vae-tiling is 'true' here and was 'auto'"},
+      {{"--vae-tiling", "true"}, "vae-tile-size is '512' here and was not there before"},
       {{"--attention-backend", "torch_sdpa"}, "attention-backend is 'torch_sdpa' here and was 'auto'"},
       {{"--component-attention-backends", "vae=torch_sdpa"}, "component-attention-backends"},
       {{"--attention-fidelity", "quantized"}, "attention-fidelity"},
@@ -73,6 +74,21 @@ TEST(ResumeRefuses, AnyOtherJob) {
                                            HasSubstr(expected), HasSubstr("the same settings as before would work")));
   }
   EXPECT_EQ(saved.Resume({"--threads", "1"}), "");
+}
+
+TEST(ResumeRefuses, OtherTimestepsOfADistilledFilm) {
+  const TemporaryFolder model;
+  ComposeDistilledModel(DistilledJob("fast"), model / "fast");
+  const std::string path = model / "fast";
+  const SmallJob job{
+      "dmd",
+      path.c_str(),
+      {"--prompt", "a fox", "--height", "32", "--width", "32", "--num-frames", "5", "--output-file-name", "film.webp"},
+      3};
+  const SavedJob saved(job);
+  EXPECT_THAT(saved.Resume({"--dmd-denoising-steps", "1000,757,500"}),
+              HasSubstr("dmd-denoising-steps is '1000,757,500' here and was '1000,757,522'"));
+  EXPECT_EQ(saved.Resume({"--dmd-denoising-steps", "1000,757,522"}), "");
 }
 
 // A copy of the model whose files can be changed.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "resume/small_job.h"
+#include "support/distilled_model.h"
 
 namespace tessera::testing {
 namespace {
@@ -23,6 +24,27 @@ const Words kFilm = {"--prompt", "a red fox", "--height",           "32",       
 Words With(Words words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
   return words;
+}
+
+// A folder of the distilled model of a recording; it is there while this process runs.
+const char* DistilledFolder(const std::string& name) {
+  static const TemporaryFolder folder;
+  static std::map<std::string, std::string> made;
+  std::string& path = made[name];
+  if (path.empty()) ComposeDistilledModel(DistilledJob(name), path = folder / name);
+  return path.c_str();
+}
+
+std::vector<SmallJob> DistilledJobs() {
+  const auto film = [](const char* frames) -> Words {
+    return {"--prompt", "a tram", "--height",           "32",       "--width", "48", "--num-frames", frames,
+            "--seed",   "3",      "--output-file-name", "film.webp"};
+  };
+  return {{"dmd", DistilledFolder("fast"), With(film("9"), {"--dmd-denoising-steps", "1000,757,522,250"}), 4},
+          {"causal_blocks", DistilledFolder("causal"), film("21"), 8},
+          {"causal_window", DistilledFolder("causal_window"), film("33"), 12},
+          {"causal_first_frame", DistilledFolder("causal_first"), film("17"), 12},
+          {"causal_two_experts", DistilledFolder("causal_two"), film("21"), 16}};
 }
 
 std::vector<SmallJob> Jobs() {
@@ -107,6 +129,8 @@ TEST_P(Resume, GivesTheSameBytesWhenEveryStepIsARunOfItsOwn) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, Resume, ::testing::ValuesIn(Jobs()), [](const auto& suite) { return suite.param.name; });
+INSTANTIATE_TEST_SUITE_P(Distilled, Resume, ::testing::ValuesIn(DistilledJobs()),
+                         [](const auto& suite) { return suite.param.name; });
 
 const SmallJob kJob{"film", "wan21_t2v_tiny", With(kFilm, {"--num-inference-steps", "5", "--guidance-scale", "1"}), 5};
 

@@ -94,10 +94,23 @@ class CausalDenoiser final : public Denoiser {
     sequence_.component = WanExperts::Component(expert_.index());
     prompt_ = expert_->Condition(conditioning_.prompt.rows, conditioning_.prompt.valid, {}, sequence_, context);
     if (Seen().cache == nullptr) Seen().cache = MakeCache();
+    if (Seen().finished < Seen().known) ReadAgain(context);
   }
 
-  // An expert that has not seen all finished blocks yet reads them first, as they are: at most one block in a row
-  // without experts changing, all of them when a film is taken up again.
+  TensorState State() const override {
+    TensorState state;
+    for (const Expert& expert : seen_) state.AddNumber(NameOf(expert), static_cast<int64_t>(expert.finished));
+    return state;
+  }
+
+  void Restore(int step, const Tensor& latents, const TensorState& state, ForwardContext& /*context*/) override {
+    for (Expert& expert : seen_) {
+      expert.known = static_cast<size_t>(state.Number(NameOf(expert), 0, step / rollout_.steps_per_block));
+    }
+    known_frames_ = latents.Clone();
+  }
+
+  // An expert that has not seen all finished blocks yet reads them first, as they are.
   void Predict(const Tensor& latents, float timestep, ForwardContext& context, Tensor& prediction) noexcept override {
     context.attention.BeginPass(0);
     const size_t block = static_cast<size_t>(step_ / rollout_.steps_per_block);
@@ -116,7 +129,19 @@ class CausalDenoiser final : public Denoiser {
     std::unique_ptr<WanKeyCache> cache;
     size_t finished = 0;  // blocks whose clean frames are in the cache
     bool begun = false;   // the block behind them has its places
+    size_t known = 0;     // blocks that were in the cache when the film was left
   };
+
+  std::string NameOf(const Expert& expert) const { return fmt::format("finished_{}", &expert - seen_.data()); }
+
+  // Fills the cache of a film that was left. The calls were counted when they were made first.
+  void ReadAgain(ForwardContext& context) {
+    const TensorState counts = context.attention.Counts();
+    context.attention.BeginPass(0);
+    for (; Seen().finished < Seen().known; ++Seen().finished) ReadFinished(known_frames_, Seen().finished, context);
+    context.attention.CheckRuns();
+    context.attention.RestoreCounts(counts);
+  }
 
   Expert& Seen() noexcept { return seen_[static_cast<size_t>(expert_.index())]; }
   int64_t LargestBlock() const { return *std::max_element(rollout_.blocks.begin(), rollout_.blocks.end()); }
@@ -170,6 +195,7 @@ class CausalDenoiser final : public Denoiser {
   WanExpertInUse expert_;
   WanConditioning prompt_;
   std::array<Expert, 2> seen_;
+  Tensor known_frames_;             // latents of the film that was left
   Tensor block_, raw_, predicted_;  // the last: the block in work within raw_
 };
 
