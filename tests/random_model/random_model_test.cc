@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/random_model/design.h"
 #include "cli/random_model/random_values.h"
-#include "cli/random_model/tensor_list.h"
 #include "cli/random_model/write_model.h"
 #include "parallel/parallel_for.h"
 
@@ -23,11 +23,16 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using Shapes = std::map<std::string, std::vector<int64_t>>;
 
-const KleinSize& SizeNamed(std::string_view name) {
-  for (const KleinSize& size : KleinSizes()) {
-    if (size.name == name) return size;
+ModelContents ContentsOf(const std::string& name, const LayerCounts& asked = {}, DType dtype = DType::kBF16) {
+  const RandomDesign design = FindRandomDesign(name);
+  return design.contents(ChooseLayers(design, asked), dtype);
+}
+
+const ModelComponent& ComponentOf(const ModelContents& contents, const std::string& folder) {
+  for (const ModelComponent& component : contents.components) {
+    if (component.folder == folder) return component;
   }
-  throw std::logic_error("no such size");
+  throw std::logic_error("no such folder");
 }
 
 Shapes ShapesOf(const std::vector<TensorSpec>& tensors) {
@@ -46,10 +51,8 @@ Shapes PublishedShapes(const std::string& component) {
   return shapes;
 }
 
-int64_t Elements(const std::vector<TensorSpec>& tensors) {
-  int64_t elements = 0;
-  for (const TensorSpec& spec : tensors) elements += spec.shape.numel();
-  return elements;
+int64_t Elements(const ModelContents& contents, const std::string& folder) {
+  return CountElements(ComponentOf(contents, folder).tensors);
 }
 
 fs::path NewFolder(const std::string& name) {
@@ -71,19 +74,21 @@ std::map<std::string, std::string> AllFiles(const fs::path& folder) {
   return files;
 }
 
-RandomModel TinyModel() { return {.size = SizeNamed("flux2-klein-tiny"), .seed = 3}; }
+ModelContents TinyModel() { return ContentsOf("flux2-klein-tiny"); }
 
 TEST(TensorList, HasTheNamesAndShapesOfFlux2Klein4B) {
-  const KleinSize& size = SizeNamed("flux2-klein-4b");
-  EXPECT_EQ(ShapesOf(TransformerTensors(size)), PublishedShapes("klein_4b"));
-  EXPECT_EQ(ShapesOf(AutoencoderTensors(size)), PublishedShapes("vae_flux2"));
+  const ModelContents contents = ContentsOf("flux2-klein-4b");
+  EXPECT_EQ(ShapesOf(ComponentOf(contents, "transformer").tensors), PublishedShapes("klein_4b"));
+  EXPECT_EQ(ShapesOf(ComponentOf(contents, "vae").tensors), PublishedShapes("vae_flux2"));
 }
 
 TEST(TensorList, HasThePublishedNumberOfParameters) {
-  EXPECT_EQ(Elements(TransformerTensors(SizeNamed("flux2-klein-4b"))), 3875544576);
-  EXPECT_EQ(Elements(TransformerTensors(SizeNamed("flux2-klein-9b"))), 9078581248);
-  EXPECT_EQ(Elements(TextEncoderTensors(SizeNamed("flux2-klein-4b"))), 4022468096);  // Qwen3-4B
-  EXPECT_EQ(Elements(TextEncoderTensors(SizeNamed("flux2-klein-9b"))), 8190735360);  // Qwen3-8B
+  const ModelContents small = ContentsOf("flux2-klein-4b", {{"text-layers", 36}});
+  const ModelContents large = ContentsOf("flux2-klein-9b", {{"text-layers", 36}});
+  EXPECT_EQ(Elements(small, "transformer"), 3875544576);
+  EXPECT_EQ(Elements(large, "transformer"), 9078581248);
+  EXPECT_EQ(Elements(small, "text_encoder"), 4022468096);  // Qwen3-4B
+  EXPECT_EQ(Elements(large, "text_encoder"), 8190735360);  // Qwen3-8B
 }
 
 TEST(RandomValues, KeepTheSizeOfActivations) {
@@ -125,28 +130,25 @@ TEST(RandomValues, DoNotDependOnThePartsOrTheThreads) {
 }
 
 TEST(WriteRandomModel, WritesTheSameBytesForTheSameSeed) {
-  WriteRandomModel(TinyModel(), NewFolder("random_model_a"));
-  WriteRandomModel(TinyModel(), NewFolder("random_model_b"));
+  WriteRandomModel(TinyModel(), {.seed = 3}, NewFolder("random_model_a"));
+  WriteRandomModel(TinyModel(), {.seed = 3}, NewFolder("random_model_b"));
   const auto a = AllFiles(fs::path(::testing::TempDir()) / "random_model_a");
   const auto b = AllFiles(fs::path(::testing::TempDir()) / "random_model_b");
   EXPECT_EQ(a, b);
   EXPECT_TRUE(a.contains("transformer/diffusion_pytorch_model.safetensors"));
   EXPECT_TRUE(a.contains("model_index.json"));
-  RandomModel other = TinyModel();
-  other.seed = 4;
   const fs::path folder = NewFolder("random_model_c");
-  WriteRandomModel(other, folder);
+  WriteRandomModel(TinyModel(), {.seed = 4}, folder);
   EXPECT_NE(AllFiles(folder).at("vae/diffusion_pytorch_model.safetensors"),
             a.at("vae/diffusion_pytorch_model.safetensors"));
 }
 
 TEST(WriteRandomModel, CutsLargeComponentsIntoShards) {
-  RandomModel model = TinyModel();
-  model.shard_bytes = 100000;
+  const ModelContents model = TinyModel();
   const fs::path folder = NewFolder("random_model_shards");
-  WriteRandomModel(model, folder);
+  WriteRandomModel(model, {.shard_bytes = 100000}, folder);
   const Json index = Json::parse(Bytes(folder / "text_encoder/model.safetensors.index.json"));
-  const auto expected = ShapesOf(TextEncoderTensors(model.size));
+  const auto expected = ShapesOf(ComponentOf(model, "text_encoder").tensors);
   ASSERT_EQ(index["weight_map"].size(), expected.size());
   size_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(folder / "text_encoder")) {
@@ -169,7 +171,7 @@ TEST(WriteRandomModel, CutsLargeComponentsIntoShards) {
 TEST(WriteRandomModel, RefusesAFolderThatIsNotEmpty) {
   const fs::path folder = NewFolder("random_model_full");
   fs::create_directories(folder / "something");
-  EXPECT_THROW(WriteRandomModel(TinyModel(), folder), Error);
+  EXPECT_THROW(WriteRandomModel(TinyModel(), {}, folder), Error);
   EXPECT_FALSE(fs::exists(folder / "model_index.json"));
 }
 
