@@ -1,7 +1,5 @@
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,49 +9,23 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/random_model/design.h"
 #include "cli/random_model/random_values.h"
 #include "cli/random_model/write_model.h"
 #include "parallel/parallel_for.h"
+#include "random_model/model_shapes.h"
+#include "text/tokenizer.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using Json = nlohmann::json;
-using Shapes = std::map<std::string, std::vector<int64_t>>;
-
-ModelContents ContentsOf(const std::string& name, const LayerCounts& asked = {}, DType dtype = DType::kBF16) {
-  const RandomDesign design = FindRandomDesign(name);
-  return design.contents(ChooseLayers(design, asked), dtype);
-}
-
-const ModelComponent& ComponentOf(const ModelContents& contents, const std::string& folder) {
-  for (const ModelComponent& component : contents.components) {
-    if (component.folder == folder) return component;
-  }
-  throw std::logic_error("no such folder");
-}
-
-Shapes ShapesOf(const std::vector<TensorSpec>& tensors) {
-  Shapes shapes;
-  for (const TensorSpec& spec : tensors) {
-    const auto sizes = spec.shape.sizes();
-    shapes[spec.name] = {sizes.begin(), sizes.end()};
-  }
-  return shapes;
-}
-
-Shapes PublishedShapes(const std::string& component) {
-  const Json all = Json::parse(std::ifstream(TESSERA_SOURCE_FOLDER "/tests/golden/klein_4b_tensors.json"));
-  Shapes shapes;
-  for (const Json& row : all[component]) shapes[row[0]] = row[1].get<std::vector<int64_t>>();
-  return shapes;
-}
-
-int64_t Elements(const ModelContents& contents, const std::string& folder) {
-  return CountElements(ComponentOf(contents, folder).tensors);
-}
+using testing::BytesOf;
+using testing::ComponentOf;
+using testing::ContentsOf;
+using testing::SafetensorsHeader;
+using testing::ShapesOf;
 
 fs::path NewFolder(const std::string& name) {
   const fs::path folder = fs::path(::testing::TempDir()) / name;
@@ -61,35 +33,15 @@ fs::path NewFolder(const std::string& name) {
   return folder;
 }
 
-std::string Bytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::map<std::string, std::string> AllFiles(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) files[fs::relative(entry.path(), folder)] = Bytes(entry.path());
+    if (entry.is_regular_file()) files[fs::relative(entry.path(), folder)] = BytesOf(entry.path());
   }
   return files;
 }
 
 ModelContents TinyModel() { return ContentsOf("flux2-klein-tiny"); }
-
-TEST(TensorList, HasTheNamesAndShapesOfFlux2Klein4B) {
-  const ModelContents contents = ContentsOf("flux2-klein-4b");
-  EXPECT_EQ(ShapesOf(ComponentOf(contents, "transformer").tensors), PublishedShapes("klein_4b"));
-  EXPECT_EQ(ShapesOf(ComponentOf(contents, "vae").tensors), PublishedShapes("vae_flux2"));
-}
-
-TEST(TensorList, HasThePublishedNumberOfParameters) {
-  const ModelContents small = ContentsOf("flux2-klein-4b", {{"text-layers", 36}});
-  const ModelContents large = ContentsOf("flux2-klein-9b", {{"text-layers", 36}});
-  EXPECT_EQ(Elements(small, "transformer"), 3875544576);
-  EXPECT_EQ(Elements(large, "transformer"), 9078581248);
-  EXPECT_EQ(Elements(small, "text_encoder"), 4022468096);  // Qwen3-4B
-  EXPECT_EQ(Elements(large, "text_encoder"), 8190735360);  // Qwen3-8B
-}
 
 TEST(RandomValues, KeepTheSizeOfActivations) {
   const TensorSpec weight = {"a.weight", {300, 1000}};
@@ -143,26 +95,47 @@ TEST(WriteRandomModel, WritesTheSameBytesForTheSameSeed) {
             a.at("vae/diffusion_pytorch_model.safetensors"));
 }
 
+TEST(WriteRandomModel, WritesWanWithTheSameBytesForTheSameSeed) {
+  const ModelContents model = ContentsOf("wan-a14b-tiny");
+  const fs::path a = NewFolder("random_wan_a"), b = NewFolder("random_wan_b"), c = NewFolder("random_wan_c");
+  WriteRandomModel(model, {.seed = 3}, a);
+  WriteRandomModel(model, {.seed = 3}, b);
+  WriteRandomModel(model, {.seed = 4}, c);
+  EXPECT_EQ(AllFiles(a), AllFiles(b));
+  const std::string weights = "diffusion_pytorch_model.safetensors";
+  EXPECT_NE(BytesOf(a / "transformer" / weights), BytesOf(c / "transformer" / weights));
+  EXPECT_NE(BytesOf(a / "transformer" / weights), BytesOf(a / "transformer_2" / weights)) << "experts are two networks";
+  EXPECT_EQ(SafetensorsHeader(a / "transformer" / weights)["proj_out.weight"]["dtype"], "BF16");
+  EXPECT_EQ(SafetensorsHeader(a / "vae" / weights)["encoder.norm_out.gamma"]["dtype"], "F32");
+}
+
+TEST(WriteRandomModel, WritesATokenizerOfUmt5ThatTakesAnyPrompt) {
+  const fs::path folder = NewFolder("random_wan_tokenizer");
+  WriteRandomModel(ContentsOf("wan-tiny"), {}, folder);
+  const auto tokenizer = LoadTokenizer(folder / "tokenizer");
+  EXPECT_EQ(PaddingId(folder / "tokenizer", *tokenizer), 0);
+  const auto id = [&](const char* piece) { return tokenizer->IdOf(piece).value(); };
+  EXPECT_THAT(tokenizer->Encode("a  \xe7\x8c\xab~ "),
+              ElementsAre(id("\u2581"), id("a"), id("\u2581"), id("<0xE7>"), id("<0x8C>"), id("<0xAB>"), id("~"), 1));
+  EXPECT_LE(tokenizer->vocabulary_size(), 384);
+}
+
 TEST(WriteRandomModel, CutsLargeComponentsIntoShards) {
   const ModelContents model = TinyModel();
   const fs::path folder = NewFolder("random_model_shards");
   WriteRandomModel(model, {.shard_bytes = 100000}, folder);
-  const Json index = Json::parse(Bytes(folder / "text_encoder/model.safetensors.index.json"));
-  const auto expected = ShapesOf(ComponentOf(model, "text_encoder").tensors);
+  const Json index = Json::parse(BytesOf(folder / "text_encoder/model.safetensors.index.json"));
+  const auto expected = ShapesOf(ComponentOf(model, "text_encoder"));
   ASSERT_EQ(index["weight_map"].size(), expected.size());
   size_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(folder / "text_encoder")) {
     if (entry.path().extension() != ".safetensors") continue;
-    const std::string file = Bytes(entry.path());
-    uint64_t length = 0;
-    std::memcpy(&length, file.data(), sizeof length);
-    const Json header = Json::parse(file.substr(8, length));
+    const Json header = SafetensorsHeader(entry.path());
     for (const auto& [name, tensor] : header.items()) {
-      if (name == "__metadata__") continue;
       EXPECT_EQ(index["weight_map"][name], entry.path().filename().string());
       EXPECT_EQ(tensor["shape"].get<std::vector<int64_t>>(), expected.at(name)) << name;
+      bytes += tensor["data_offsets"][1].get<size_t>() - tensor["data_offsets"][0].get<size_t>();
     }
-    bytes += file.size() - 8 - length;
   }
   EXPECT_EQ(index["metadata"]["total_size"], bytes);
   EXPECT_FALSE(fs::exists(folder / "text_encoder/model.safetensors"));
