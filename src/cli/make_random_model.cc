@@ -37,6 +37,8 @@ constexpr FlagGroup kGroups[] = {{"Flags", kFlags}};
 constexpr FlagTable kTable{"tessera make-random-model", "write a model folder of real size with random weights",
                            kGroups, "output"};
 constexpr const char* kLayerFlags[] = {"layers", "double-blocks", "single-blocks", "text-layers"};
+constexpr const char* kFlagsOfOneModel[] = {"like",          "output",        "seed",        "layers",
+                                            "double-blocks", "single-blocks", "text-layers", "shard-bytes"};
 
 LayerCounts AskedLayers(const FlagValues& values) {
   LayerCounts asked;
@@ -62,10 +64,17 @@ std::string DesignTable(const FlagValues& values) {
   return PrintTable(rows, values.Bool("markdown") ? TableFormat::kMarkdown : TableFormat::kText);
 }
 
+bool IsGiven(const FlagValues& values, const char* flag) {
+  return values.Has(flag) && values.GivenBy(flag) != FlagSource::kDefault;
+}
+
 void CheckFlags(const FlagValues& values) {
-  if (values.Bool("markdown") && !values.Bool("list")) throw Error(ErrorKind::kUsage, "--markdown: needs --list");
-  if (values.Bool("list")) return;
-  if (!values.Has("output") || values.Strings("output").size() != 1) {
+  const bool is_list = values.Bool("list");
+  if (values.Bool("markdown") && !is_list) throw Error(ErrorKind::kUsage, "--markdown: needs --list");
+  for (const char* flag : kFlagsOfOneModel) {
+    if (is_list && IsGiven(values, flag)) throw Error(ErrorKind::kUsage, fmt::format("--{}: not with --list", flag));
+  }
+  if (!is_list && (!values.Has("output") || values.Strings("output").size() != 1)) {
     throw Error(ErrorKind::kUsage, "--output: give one folder to write the model to");
   }
 }

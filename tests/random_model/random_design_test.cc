@@ -20,7 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::SafetensorsHeader;
 using testing::Shapes;
-using testing::ShapesOf;
 
 const std::string kGolden = TESSERA_SOURCE_FOLDER "/tests/golden/";
 
@@ -84,16 +83,25 @@ TEST(RandomDesign, HasTheNamesAndShapesOfWan) {
   const struct {
     const char *name, *transformer, *vae;
     int blocks;
-  } kModels[] = {
+  } models[] = {
       {"wan2.1-t2v-1.3b", "wan_t2v_1_3b", "vae_wan21", 30},        {"wan2.1-t2v-14b", "wan_t2v_14b", "vae_wan21", 40},
       {"wan2.1-i2v-14b-480p", "wan21_i2v_14b", "vae_wan21", 40},   {"wan2.2-t2v-a14b", "wan_t2v_14b", "vae_wan21", 40},
       {"wan2.2-i2v-a14b", "wan22_i2v_a14b_each", "vae_wan21", 40}, {"wan2.2-ti2v-5b", "wan22_ti2v_5b", "vae_wan22", 30},
       {"fastwan2.2-ti2v-5b", "wan22_ti2v_5b", "vae_wan22", 30}};
-  for (const auto& model : kModels) {
+  for (const auto& model : models) {
     const ModelContents contents = ContentsOf(model.name);
     EXPECT_EQ(ShapesOf(contents, "transformer"), WanShapes(model.transformer, model.blocks)) << model.name;
     EXPECT_EQ(ShapesOf(contents, "vae"), WanShapes(model.vae)) << model.name;
   }
+}
+
+TEST(RandomDesign, FastWanAddsGatesToEveryBlock) {
+  Shapes wanted = WanShapes("wan_t2v_1_3b", 30);
+  for (int block = 0; block < 30; ++block) {
+    wanted["blocks." + std::to_string(block) + ".to_gate_compress.weight"] = {1536, 1536};
+    wanted["blocks." + std::to_string(block) + ".to_gate_compress.bias"] = {1536};
+  }
+  EXPECT_EQ(ShapesOf(ContentsOf("fastwan2.1-t2v-1.3b"), "transformer"), wanted);
 }
 
 TEST(RandomDesign, HasThePublishedNumberOfParameters) {

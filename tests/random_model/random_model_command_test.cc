@@ -81,13 +81,13 @@ TEST(MakeRandomModel, MakesWanModelsThatGenerate) {
   const struct {
     const char* name;
     std::vector<std::string> flags;
-  } kModels[] = {{"wan-tiny", {"--num-inference-steps", "2"}},
-                 {"wan-i2v-tiny", {"--num-inference-steps", "2", "--image-path", picture}},
-                 {"wan-a14b-tiny", {"--num-inference-steps", "2"}},
-                 {"wan-ti2v-tiny", {"--num-inference-steps", "2"}},
-                 {"fastwan-tiny", {}}};
+  } models[] = {{"wan-tiny", {"--num-inference-steps", "2"}},
+                {"wan-i2v-tiny", {"--num-inference-steps", "2", "--image-path", picture}},
+                {"wan-a14b-tiny", {"--num-inference-steps", "2"}},
+                {"wan-ti2v-tiny", {"--num-inference-steps", "2"}},
+                {"fastwan-tiny", {}}};
   const TemporaryFolder folder;
-  for (const auto& row : kModels) {
+  for (const auto& row : models) {
     const std::string model = folder / row.name, film = model + ".webp";
     const CommandResult made = Make(row.name, model, {"--shard-bytes", "500000"});
     ASSERT_EQ(made.exit_code, 0) << made.err;
@@ -139,10 +139,13 @@ TEST(MakeRandomModel, RefusesLayersThatAModelDoesNotHave) {
   EXPECT_FALSE(std::filesystem::exists(folder / "model"));
 }
 
-TEST(MakeRandomModel, RefusesMarkdownWithoutAList) {
+TEST(MakeRandomModel, RefusesFlagsThatDoNotGoTogether) {
   const CommandResult made = RunCommand({TESSERA_BINARY, "make-random-model", "--markdown"});
   EXPECT_EQ(made.exit_code, 2);
   EXPECT_THAT(made.err, HasSubstr("--markdown: needs --list"));
+  const CommandResult listed = RunCommand({TESSERA_BINARY, "make-random-model", "--list", "--layers", "3"});
+  EXPECT_EQ(listed.exit_code, 2);
+  EXPECT_THAT(listed.err, HasSubstr("--layers: not with --list"));
 }
 
 }  // namespace

@@ -19,16 +19,16 @@ namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::ElementsAre;
 using Json = nlohmann::json;
 using testing::BytesOf;
 using testing::ComponentOf;
 using testing::ContentsOf;
+using ::testing::ElementsAre;
 using testing::SafetensorsHeader;
 using testing::ShapesOf;
 
 fs::path NewFolder(const std::string& name) {
-  const fs::path folder = fs::path(::testing::TempDir()) / name;
+  fs::path folder = fs::path(::testing::TempDir()) / name;
   fs::remove_all(folder);
   return folder;
 }
