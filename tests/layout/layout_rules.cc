@@ -35,9 +35,14 @@ constexpr std::array<std::pair<std::string_view, int>, 14> kLevels = {{{"base", 
                                                                        {"server", 9}}};
 constexpr int kHighest = 10;  // cli
 
-constexpr std::array<std::string_view, 7> kPluginFolders = {
-    "attention/backends", "attention/planners", "layers/linear_formats", "models/encoders",
-    "models/families",    "models/vae",         "models/vision"};
+constexpr std::array<std::string_view, 8> kPluginFolders = {"attention/backends",
+                                                            "attention/planners",
+                                                            "cli/random_model/designs",
+                                                            "layers/linear_formats",
+                                                            "models/encoders",
+                                                            "models/families",
+                                                            "models/vae",
+                                                            "models/vision"};
 
 constexpr std::array<std::string_view, 12> kBannedWords = {"util", "utils", "helper", "helpers", "manager", "common",
                                                            "misc", "info",  "data",   "handle",  "process", "v2"};
@@ -133,7 +138,7 @@ std::vector<std::string> Strings(const std::string& line) {
 // Files in which a plug-in's name may be another's word: element types are called like number formats, and the writer
 // of checkpoints fills in other programs' configuration files.
 bool SpeaksInOtherNames(const std::string& file) {
-  return file == "tensor/dtype.cc" || file == "cli/random_model/model_files.cc";
+  return file == "tensor/dtype.cc" || file.starts_with("cli/random_model/parts/");
 }
 
 // "SafeTensorsReader" and "safe_tensors_reader" -> {safe, tensors, reader}.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "media/picture.h"
+#include "media/read_film.h"
 #include "support/command.h"
 
 namespace tessera {
@@ -20,9 +22,39 @@ using ::testing::HasSubstr;
 using testing::RunCommand;
 using testing::TemporaryFolder;
 
+CommandResult Make(const std::string& name, const std::string& folder, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> command = {TESSERA_BINARY, "make-random-model", "--like", name, "--output", folder};
+  command.insert(command.end(), more.begin(), more.end());
+  return RunCommand(command);
+}
+
 CommandResult MakeTiny(const std::string& folder, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> command = {TESSERA_BINARY,     "make-random-model", "--like",
-                                      "flux2-klein-tiny", "--output",          folder};
+  return Make("flux2-klein-tiny", folder, more);
+}
+
+int SpreadOf(const Picture& picture) {
+  const auto [least, most] = std::minmax_element(picture.rgb.begin(), picture.rgb.end());
+  return *most - *least;
+}
+
+// A film of five frames.
+CommandResult Film(const std::string& model, const std::string& file, const std::vector<std::string>& more) {
+  std::vector<std::string> command = {TESSERA_BINARY,
+                                      "generate",
+                                      "--model-path",
+                                      model,
+                                      "--prompt",
+                                      "na\xc3\xafve \xe7\x8c\xab",
+                                      "--num-frames",
+                                      "5",
+                                      "--height",
+                                      "32",
+                                      "--width",
+                                      "32",
+                                      "--output-path",
+                                      std::filesystem::path(file).parent_path().string(),
+                                      "--output-file-name",
+                                      std::filesystem::path(file).filename().string()};
   command.insert(command.end(), more.begin(), more.end());
   return RunCommand(command);
 }
@@ -40,9 +72,41 @@ TEST(MakeRandomModel, MakesAModelThatGenerates) {
     const Picture picture = ReadPicture(pictures + "/a.png");
     EXPECT_EQ(picture.height, 64);
     EXPECT_EQ(picture.width, 96);
-    const auto [least, most] = std::minmax_element(picture.rgb.begin(), picture.rgb.end());
-    EXPECT_GT(*most - *least, 20) << "a flat picture: activations vanished or overflowed";
+    EXPECT_GT(SpreadOf(picture), 20) << "a flat picture: activations vanished or overflowed";
   }
+}
+
+TEST(MakeRandomModel, MakesWanModelsThatGenerate) {
+  const std::string picture = TESSERA_SOURCE_FOLDER "/tests/golden/pipelines/wan21_i2v_tiny/image_ref0.png";
+  const struct {
+    const char* name;
+    std::vector<std::string> flags;
+  } models[] = {{"wan-tiny", {"--num-inference-steps", "2"}},
+                {"wan-i2v-tiny", {"--num-inference-steps", "2", "--image-path", picture}},
+                {"wan-a14b-tiny", {"--num-inference-steps", "2"}},
+                {"wan-ti2v-tiny", {"--num-inference-steps", "2"}},
+                {"fastwan-tiny", {}}};
+  const TemporaryFolder folder;
+  for (const auto& row : models) {
+    const std::string model = folder / row.name, film = model + ".webp";
+    const CommandResult made = Make(row.name, model, {"--shard-bytes", "500000"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    const CommandResult drawn = Film(model, film, row.flags);
+    ASSERT_EQ(drawn.exit_code, 0) << row.name << drawn.err;
+    const std::vector<Picture> frames = ReadFilm(film);
+    ASSERT_EQ(frames.size(), 5u) << row.name;
+    for (const Picture& frame : frames) {
+      EXPECT_GT(SpreadOf(frame), 20) << row.name << ": a flat frame, activations vanished or overflowed";
+    }
+  }
+}
+
+TEST(MakeRandomModel, ListsTheModelsAsTheReadmeDoes) {
+  const CommandResult listed = RunCommand({TESSERA_BINARY, "make-random-model", "--list", "--markdown"});
+  ASSERT_EQ(listed.exit_code, 0) << listed.err;
+  std::ifstream file(TESSERA_SOURCE_FOLDER "/README.md");
+  const std::string readme{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_THAT(readme, HasSubstr(listed.out)) << "put the table of make-random-model --list --markdown there";
 }
 
 TEST(MakeRandomModel, TakesTheNumbersOfLayersItIsTold) {
@@ -61,6 +125,27 @@ TEST(MakeRandomModel, RefusesFewerTextLayersThanPicturesNeed) {
   EXPECT_EQ(made.exit_code, 2);
   EXPECT_THAT(made.err, HasSubstr("--text-layers 2: too few"));
   EXPECT_FALSE(std::filesystem::exists(folder / "model"));
+}
+
+TEST(MakeRandomModel, RefusesLayersThatAModelDoesNotHave) {
+  const TemporaryFolder folder;
+  const CommandResult layers = Make("wan-tiny", folder / "model", {"--layers", "3"});
+  EXPECT_EQ(layers.exit_code, 2);
+  EXPECT_THAT(layers.err, HasSubstr("--layers 3: too many, wan-tiny has 2\n"));
+  const CommandResult text = Make("wan-tiny", folder / "model", {"--text-layers", "0"});
+  EXPECT_EQ(text.exit_code, 2);
+  const CommandResult blocks = Make("wan-tiny", folder / "model", {"--double-blocks", "1"});
+  EXPECT_EQ(blocks.exit_code, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder / "model"));
+}
+
+TEST(MakeRandomModel, RefusesFlagsThatDoNotGoTogether) {
+  const CommandResult made = RunCommand({TESSERA_BINARY, "make-random-model", "--markdown"});
+  EXPECT_EQ(made.exit_code, 2);
+  EXPECT_THAT(made.err, HasSubstr("--markdown: needs --list"));
+  const CommandResult listed = RunCommand({TESSERA_BINARY, "make-random-model", "--list", "--layers", "3"});
+  EXPECT_EQ(listed.exit_code, 2);
+  EXPECT_THAT(listed.err, HasSubstr("--layers: not with --list"));
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,79 +10,38 @@
 
 #include "base/error.h"
 #include "cli/random_model/random_values.h"
-#include "cli/random_model/tensor_list.h"
 #include "cli/random_model/write_model.h"
 #include "parallel/parallel_for.h"
+#include "random_model/model_shapes.h"
+#include "text/tokenizer.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-using Shapes = std::map<std::string, std::vector<int64_t>>;
-
-const KleinSize& SizeNamed(std::string_view name) {
-  for (const KleinSize& size : KleinSizes()) {
-    if (size.name == name) return size;
-  }
-  throw std::logic_error("no such size");
-}
-
-Shapes ShapesOf(const std::vector<TensorSpec>& tensors) {
-  Shapes shapes;
-  for (const TensorSpec& spec : tensors) {
-    const auto sizes = spec.shape.sizes();
-    shapes[spec.name] = {sizes.begin(), sizes.end()};
-  }
-  return shapes;
-}
-
-Shapes PublishedShapes(const std::string& component) {
-  const Json all = Json::parse(std::ifstream(TESSERA_SOURCE_FOLDER "/tests/golden/klein_4b_tensors.json"));
-  Shapes shapes;
-  for (const Json& row : all[component]) shapes[row[0]] = row[1].get<std::vector<int64_t>>();
-  return shapes;
-}
-
-int64_t Elements(const std::vector<TensorSpec>& tensors) {
-  int64_t elements = 0;
-  for (const TensorSpec& spec : tensors) elements += spec.shape.numel();
-  return elements;
-}
+using testing::BytesOf;
+using testing::ComponentOf;
+using testing::ContentsOf;
+using ::testing::ElementsAre;
+using testing::SafetensorsHeader;
+using testing::ShapesOf;
 
 fs::path NewFolder(const std::string& name) {
-  const fs::path folder = fs::path(::testing::TempDir()) / name;
+  fs::path folder = fs::path(::testing::TempDir()) / name;
   fs::remove_all(folder);
   return folder;
-}
-
-std::string Bytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 std::map<std::string, std::string> AllFiles(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) files[fs::relative(entry.path(), folder)] = Bytes(entry.path());
+    if (entry.is_regular_file()) files[fs::relative(entry.path(), folder)] = BytesOf(entry.path());
   }
   return files;
 }
 
-RandomModel TinyModel() { return {.size = SizeNamed("flux2-klein-tiny"), .seed = 3}; }
-
-TEST(TensorList, HasTheNamesAndShapesOfFlux2Klein4B) {
-  const KleinSize& size = SizeNamed("flux2-klein-4b");
-  EXPECT_EQ(ShapesOf(TransformerTensors(size)), PublishedShapes("klein_4b"));
-  EXPECT_EQ(ShapesOf(AutoencoderTensors(size)), PublishedShapes("vae_flux2"));
-}
-
-TEST(TensorList, HasThePublishedNumberOfParameters) {
-  EXPECT_EQ(Elements(TransformerTensors(SizeNamed("flux2-klein-4b"))), 3875544576);
-  EXPECT_EQ(Elements(TransformerTensors(SizeNamed("flux2-klein-9b"))), 9078581248);
-  EXPECT_EQ(Elements(TextEncoderTensors(SizeNamed("flux2-klein-4b"))), 4022468096);  // Qwen3-4B
-  EXPECT_EQ(Elements(TextEncoderTensors(SizeNamed("flux2-klein-9b"))), 8190735360);  // Qwen3-8B
-}
+ModelContents TinyModel() { return ContentsOf("flux2-klein-tiny"); }
 
 TEST(RandomValues, KeepTheSizeOfActivations) {
   const TensorSpec weight = {"a.weight", {300, 1000}};
@@ -125,42 +82,60 @@ TEST(RandomValues, DoNotDependOnThePartsOrTheThreads) {
 }
 
 TEST(WriteRandomModel, WritesTheSameBytesForTheSameSeed) {
-  WriteRandomModel(TinyModel(), NewFolder("random_model_a"));
-  WriteRandomModel(TinyModel(), NewFolder("random_model_b"));
+  WriteRandomModel(TinyModel(), {.seed = 3}, NewFolder("random_model_a"));
+  WriteRandomModel(TinyModel(), {.seed = 3}, NewFolder("random_model_b"));
   const auto a = AllFiles(fs::path(::testing::TempDir()) / "random_model_a");
   const auto b = AllFiles(fs::path(::testing::TempDir()) / "random_model_b");
   EXPECT_EQ(a, b);
   EXPECT_TRUE(a.contains("transformer/diffusion_pytorch_model.safetensors"));
   EXPECT_TRUE(a.contains("model_index.json"));
-  RandomModel other = TinyModel();
-  other.seed = 4;
   const fs::path folder = NewFolder("random_model_c");
-  WriteRandomModel(other, folder);
+  WriteRandomModel(TinyModel(), {.seed = 4}, folder);
   EXPECT_NE(AllFiles(folder).at("vae/diffusion_pytorch_model.safetensors"),
             a.at("vae/diffusion_pytorch_model.safetensors"));
 }
 
+TEST(WriteRandomModel, WritesWanWithTheSameBytesForTheSameSeed) {
+  const ModelContents model = ContentsOf("wan-a14b-tiny");
+  const fs::path a = NewFolder("random_wan_a"), b = NewFolder("random_wan_b"), c = NewFolder("random_wan_c");
+  WriteRandomModel(model, {.seed = 3}, a);
+  WriteRandomModel(model, {.seed = 3}, b);
+  WriteRandomModel(model, {.seed = 4}, c);
+  EXPECT_EQ(AllFiles(a), AllFiles(b));
+  const std::string weights = "diffusion_pytorch_model.safetensors";
+  EXPECT_NE(BytesOf(a / "transformer" / weights), BytesOf(c / "transformer" / weights));
+  EXPECT_NE(BytesOf(a / "transformer" / weights), BytesOf(a / "transformer_2" / weights)) << "experts are two networks";
+  EXPECT_EQ(SafetensorsHeader(a / "transformer" / weights)["proj_out.weight"]["dtype"], "BF16");
+  EXPECT_EQ(SafetensorsHeader(a / "vae" / weights)["encoder.norm_out.gamma"]["dtype"], "F32");
+}
+
+TEST(WriteRandomModel, WritesATokenizerOfUmt5ThatTakesAnyPrompt) {
+  const fs::path folder = NewFolder("random_wan_tokenizer");
+  WriteRandomModel(ContentsOf("wan-tiny"), {}, folder);
+  const auto tokenizer = LoadTokenizer(folder / "tokenizer");
+  EXPECT_EQ(PaddingId(folder / "tokenizer", *tokenizer), 0);
+  const auto id = [&](const char* piece) { return tokenizer->IdOf(piece).value(); };
+  EXPECT_THAT(tokenizer->Encode("a  \xe7\x8c\xab~ "),
+              ElementsAre(id("\u2581"), id("a"), id("\u2581"), id("<0xE7>"), id("<0x8C>"), id("<0xAB>"), id("~"), 1));
+  EXPECT_LE(tokenizer->vocabulary_size(), 384);
+}
+
 TEST(WriteRandomModel, CutsLargeComponentsIntoShards) {
-  RandomModel model = TinyModel();
-  model.shard_bytes = 100000;
+  const ModelContents model = TinyModel();
   const fs::path folder = NewFolder("random_model_shards");
-  WriteRandomModel(model, folder);
-  const Json index = Json::parse(Bytes(folder / "text_encoder/model.safetensors.index.json"));
-  const auto expected = ShapesOf(TextEncoderTensors(model.size));
+  WriteRandomModel(model, {.shard_bytes = 100000}, folder);
+  const Json index = Json::parse(BytesOf(folder / "text_encoder/model.safetensors.index.json"));
+  const auto expected = ShapesOf(ComponentOf(model, "text_encoder"));
   ASSERT_EQ(index["weight_map"].size(), expected.size());
   size_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(folder / "text_encoder")) {
     if (entry.path().extension() != ".safetensors") continue;
-    const std::string file = Bytes(entry.path());
-    uint64_t length = 0;
-    std::memcpy(&length, file.data(), sizeof length);
-    const Json header = Json::parse(file.substr(8, length));
+    const Json header = SafetensorsHeader(entry.path());
     for (const auto& [name, tensor] : header.items()) {
-      if (name == "__metadata__") continue;
       EXPECT_EQ(index["weight_map"][name], entry.path().filename().string());
       EXPECT_EQ(tensor["shape"].get<std::vector<int64_t>>(), expected.at(name)) << name;
+      bytes += tensor["data_offsets"][1].get<size_t>() - tensor["data_offsets"][0].get<size_t>();
     }
-    bytes += file.size() - 8 - length;
   }
   EXPECT_EQ(index["metadata"]["total_size"], bytes);
   EXPECT_FALSE(fs::exists(folder / "text_encoder/model.safetensors"));
@@ -169,7 +144,7 @@ TEST(WriteRandomModel, CutsLargeComponentsIntoShards) {
 TEST(WriteRandomModel, RefusesAFolderThatIsNotEmpty) {
   const fs::path folder = NewFolder("random_model_full");
   fs::create_directories(folder / "something");
-  EXPECT_THROW(WriteRandomModel(TinyModel(), folder), Error);
+  EXPECT_THROW(WriteRandomModel(TinyModel(), {}, folder), Error);
   EXPECT_FALSE(fs::exists(folder / "model_index.json"));
 }
 

@@ -66,7 +66,7 @@ void RandomValues::Fill(const TensorSpec& spec, DType dtype, int64_t first, int6
     return;
   }
   const Affine affine = AffineOf(spec);
-  const auto start = static_cast<int64_t>(Mix(seed_ ^ HashOf(spec.name)) % static_cast<uint64_t>(kBlock));
+  const auto start = static_cast<int64_t>(Mix(seed_ ^ HashOf(spec.name) ^ spec.stream) % static_cast<uint64_t>(kBlock));
   ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t place = (start + first + begin) % kBlock;

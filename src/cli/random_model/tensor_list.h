@@ -1,9 +1,10 @@
-// Names and shapes of every tensor of a FLUX.2 klein checkpoint, in diffusers' and transformers' naming.
+// Names and shapes of the tensors of a checkpoint.
 #pragma once
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "cli/random_model/klein_size.h"
 #include "tensor/shape.h"
 
 namespace tessera {
@@ -20,10 +21,29 @@ struct TensorSpec {
   std::string name;
   Shape shape;
   TensorKind kind = TensorKind::kWeight;
+  uint64_t stream = 0;  // tensors of one name in two folders differ by it
 };
 
-std::vector<TensorSpec> TransformerTensors(const KleinSize& size);  // Flux2Transformer2DModel
-std::vector<TensorSpec> TextEncoderTensors(const KleinSize& size);  // Qwen3ForCausalLM
-std::vector<TensorSpec> AutoencoderTensors(const KleinSize& size);  // AutoencoderKLFlux2
+int64_t CountElements(std::span<const TensorSpec> tensors);
+
+// "blocks.3"
+std::string Numbered(const std::string& name, int64_t index);
+
+// Collects tensors, layer by layer, under the names that PyTorch gives them.
+class TensorList {
+ public:
+  void Weight(const std::string& name, const Shape& shape);
+  void Scale(const std::string& name, int64_t size);                      // RMSNorm: weight
+  void Affine(const std::string& name, int64_t size);                     // LayerNorm, GroupNorm
+  void Linear(const std::string& name, int64_t outputs, int64_t inputs);  // with bias
+  void Convolution(const std::string& name, const Shape& shape);          // with bias
+  void Add(std::string name, const Shape& shape, TensorKind kind);        // under the whole name
+  std::vector<TensorSpec> Take();
+
+ private:
+  void Bias(const std::string& name, int64_t size);
+
+  std::vector<TensorSpec> tensors_;
+};
 
 }  // namespace tessera

@@ -13,9 +13,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "cli/random_model/model_files.h"
 #include "cli/random_model/random_values.h"
-#include "cli/random_model/tensor_list.h"
 
 namespace tessera {
 namespace {
@@ -26,17 +24,6 @@ using Json = nlohmann::ordered_json;
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
 constexpr int64_t kChunk = int64_t{1} << 24;  // elements drawn at a time
-
-struct Component {
-  std::string folder, stem;  // "text_encoder", "model"
-  std::vector<TensorSpec> tensors;
-};
-
-std::vector<Component> Components(const KleinSize& size) {
-  return {{"transformer", "diffusion_pytorch_model", TransformerTensors(size)},
-          {"text_encoder", "model", TextEncoderTensors(size)},
-          {"vae", "diffusion_pytorch_model", AutoencoderTensors(size)}};
-}
 
 DType TypeOf(const TensorSpec& spec, DType dtype) { return spec.kind == TensorKind::kCounter ? DType::kI64 : dtype; }
 
@@ -101,36 +88,38 @@ void WriteWeights(const fs::path& path, std::span<const TensorSpec> tensors, DTy
 }
 
 // Consecutive tensors that fit into one file each.
-std::vector<std::span<const TensorSpec>> Shards(const std::vector<TensorSpec>& tensors, const RandomModel& model) {
+std::vector<std::span<const TensorSpec>> Shards(const ModelComponent& component, size_t shard_bytes) {
+  const std::span<const TensorSpec> tensors = component.tensors;
   std::vector<std::span<const TensorSpec>> shards;
   size_t first = 0, bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const size_t more = BytesOf(tensors[i], model.dtype);
-    if (i > first && bytes + more > model.shard_bytes) {
-      shards.push_back(std::span(tensors).subspan(first, i - first));
+    const size_t more = BytesOf(tensors[i], component.dtype);
+    if (i > first && bytes + more > shard_bytes) {
+      shards.push_back(tensors.subspan(first, i - first));
       first = i;
       bytes = 0;
     }
     bytes += more;
   }
-  shards.push_back(std::span(tensors).subspan(first));
+  shards.push_back(tensors.subspan(first));
   return shards;
 }
 
-void WriteComponent(const Component& component, const RandomModel& model, const fs::path& folder,
+void WriteComponent(const ModelComponent& component, size_t shard_bytes, const fs::path& folder,
                     const RandomValues& values) {
-  const auto shards = Shards(component.tensors, model);
+  const auto shards = Shards(component, shard_bytes);
   if (shards.size() == 1) {
-    WriteWeights(folder / (component.stem + ".safetensors"), shards[0], model.dtype, values);
+    WriteWeights(folder / (component.stem + ".safetensors"), shards[0], component.dtype, values);
     return;
   }
   Json places = Json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string name = fmt::format("{}-{:05}-of-{:05}.safetensors", component.stem, i + 1, shards.size());
-    WriteWeights(folder / name, shards[i], model.dtype, values);
+    WriteWeights(folder / name, shards[i], component.dtype, values);
     for (const TensorSpec& spec : shards[i]) places[spec.name] = name;
   }
-  const Json index = {{"metadata", {{"total_size", BytesOf(component.tensors, model.dtype)}}}, {"weight_map", places}};
+  const Json index = {{"metadata", {{"total_size", BytesOf(component.tensors, component.dtype)}}},
+                      {"weight_map", places}};
   WriteText(folder / (component.stem + ".safetensors.index.json"), index.dump(2) + "\n");
 }
 
@@ -155,22 +144,27 @@ void CheckSpace(const fs::path& folder, size_t wanted) {
 
 }  // namespace
 
-size_t WeightBytes(const RandomModel& model) {
+size_t CountBytes(const ModelContents& contents) {
   size_t bytes = 0;
-  for (const Component& component : Components(model.size)) bytes += BytesOf(component.tensors, model.dtype);
+  for (const ModelComponent& component : contents.components) bytes += BytesOf(component.tensors, component.dtype);
   return bytes;
 }
 
-void WriteRandomModel(const RandomModel& model, const fs::path& folder) {
+int64_t CountElements(const ModelContents& contents) {
+  int64_t elements = 0;
+  for (const ModelComponent& component : contents.components) elements += CountElements(component.tensors);
+  return elements;
+}
+
+void WriteRandomModel(const ModelContents& contents, const RandomWeights& weights, const fs::path& folder) {
   CheckFolder(folder);
-  CheckSpace(folder, WeightBytes(model));
-  const RandomValues values(model.seed);
-  for (const ModelFile& file : ConfigurationFiles(model.size, model.dtype)) WriteText(folder / file.path, file.text);
-  for (const Component& component : Components(model.size)) {
-    WriteComponent(component, model, folder / component.folder, values);
+  CheckSpace(folder, CountBytes(contents));
+  const RandomValues values(weights.seed);
+  for (const ModelFile& file : contents.files) WriteText(folder / file.path, file.text);
+  for (const ModelComponent& component : contents.components) {
+    WriteComponent(component, weights.shard_bytes, folder / component.folder, values);
   }
-  const ModelFile index = IndexFile(model.size);
-  WriteText(folder / index.path, index.text);
+  WriteText(folder / contents.index.path, contents.index.text);
 }
 
 }  // namespace tessera
