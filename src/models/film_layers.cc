@@ -48,6 +48,13 @@ class FilmNorm {
 // One plane convolution per frame of the kernel, added up.
 class Taps {
  public:
+  // Where the parts are added up.
+  struct Sum {
+    Tensor& dst;
+    Workspace& workspace;
+    Convolution::Into into = Convolution::Into::kStore;  // of the next part
+  };
+
   Taps(FilmBuilder& builder, const std::string& prefix, const FilmKernel& kernel)
       : kernel_(kernel), compute_(builder.compute), ring_(builder.rings++) {
     if (builder.weights == nullptr) return;
@@ -61,23 +68,25 @@ class Taps {
   }
 
   int64_t out() const noexcept { return kernel_.out; }
-  FrameRing& Ring(FilmState& state) const noexcept { return state.rings[static_cast<size_t>(ring_)]; }
+  int64_t pushed(const FilmState& state) const noexcept { return state.rings[static_cast<size_t>(ring_)].pushed(); }
 
-  // dst <- (or +=) the convolution of the ring's frames; frames before the first are zeros.
-  void Forward(const FilmState& state, Tensor& dst, Workspace& workspace, Convolution::Into into) const noexcept {
-    const FrameRing& ring = state.rings[static_cast<size_t>(ring_)];
-    for (int64_t ago = 0; ago < kernel_.frames; ++ago) {
-      const Tensor* frame = ring.Ago(ago);
-      if (frame == nullptr) return;
-      taps_[static_cast<size_t>(kernel_.frames - 1 - ago)].Forward(*frame, dst, workspace,
-                                                                   ago == 0 ? into : Convolution::Into::kAdd);
-    }
+  // Keeps the frame that `fill` writes, for later ones.
+  void Store(FilmState& state, const FrameSink& fill) const noexcept { fill(Ring(state).Next()); }
+
+  // dst <- (or +=) the convolution of the frame that `fill` writes and of those before it; frames before the first are
+  // zeros. The new frame takes the place of the oldest, whose part is done by then.
+  void Forward(FilmState& state, const FrameSink& fill, Sum sum) const noexcept {
+    FrameRing& ring = Ring(state);
+    if (kernel_.frames > 1) Add(ring.Ago(kernel_.frames - 2), kernel_.frames - 1, sum);
+    fill(ring.Next());
+    for (int64_t ago = std::max<int64_t>(0, kernel_.frames - 2); ago >= 0; --ago) Add(ring.Ago(ago), ago, sum);
   }
 
   void Measure(FilmCost& cost) const noexcept {
     const Shape input = WithChannels(cost.frame, kernel_.in);
-    cost.rings.push_back({input, kernel_.frames, compute_});
-    cost.state_bytes += static_cast<size_t>(kernel_.frames) * Bytes(input, compute_);
+    const int64_t kept = std::max<int64_t>(1, kernel_.frames - 1);
+    cost.rings.push_back({input, kept, compute_});
+    cost.state_bytes += static_cast<size_t>(kept) * Bytes(input, compute_);
     const double taps = static_cast<double>(kernel_.frames * kernel_.side * kernel_.side);
     cost.flops +=
         cost.frames * PointFlops(cost.frame, static_cast<double>(kernel_.in), static_cast<double>(kernel_.out), taps);
@@ -87,6 +96,15 @@ class Taps {
   }
 
  private:
+  FrameRing& Ring(FilmState& state) const noexcept { return state.rings[static_cast<size_t>(ring_)]; }
+
+  // The part of the frame that lies `ago` frames back; null before the first.
+  void Add(const Tensor* frame, int64_t ago, Sum& sum) const noexcept {
+    if (frame == nullptr) return;
+    taps_[static_cast<size_t>(kernel_.frames - 1 - ago)].Forward(*frame, sum.dst, sum.workspace, sum.into);
+    sum.into = Convolution::Into::kAdd;
+  }
+
   ConvolutionShape PlaneShape() const noexcept {
     const int64_t pad = kernel_.side / 2;
     return {kernel_.in, kernel_.out, kernel_.side, 1, pad, pad};
@@ -110,15 +128,16 @@ class ConvolutionLayer final : public FilmLayer {
   }
 
   void Push(FilmState& state, Tensor& frame, ForwardContext& context, const FrameSink& next) const noexcept override {
-    Tensor& slot = taps_.Ring(state).Next();
-    if (norm_) {
-      norm_->Forward(frame, slot, Activation::kSilu);
-    } else {
-      CopyInto(frame, slot);
-    }
     Workspace::Scope scope(context.workspace);
     Tensor out = context.workspace.Take(WithChannels(frame.shape(), taps_.out()), DType::kF32);
-    taps_.Forward(state, out, context.workspace, Convolution::Into::kStore);
+    const auto fill = [&](Tensor& slot) {
+      if (norm_) {
+        norm_->Forward(frame, slot, Activation::kSilu);
+      } else {
+        CopyInto(frame, slot);
+      }
+    };
+    taps_.Forward(state, fill, {out, context.workspace});
     next(out);
   }
 
@@ -149,18 +168,17 @@ class ResidualLayer final : public FilmLayer {
     Workspace::Scope scope(context.workspace);
     Tensor sum = frame;
     if (shortcut_) {
-      CopyInto(frame, shortcut_->Ring(state).Next());
       sum = context.workspace.Take(WithChannels(frame.shape(), conv_2_.out()), DType::kF32);
-      shortcut_->Forward(state, sum, context.workspace, Convolution::Into::kStore);
+      shortcut_->Forward(state, [&](Tensor& slot) { CopyInto(frame, slot); }, {sum, context.workspace});
     }
-    norm_1_.Forward(frame, conv_1_.Ring(state).Next(), Activation::kSilu);
     {
       Workspace::Scope inner(context.workspace);
       Tensor hidden = context.workspace.Take(sum.shape(), DType::kF32);
-      conv_1_.Forward(state, hidden, context.workspace, Convolution::Into::kStore);
-      norm_2_.Forward(hidden, conv_2_.Ring(state).Next(), Activation::kSilu);
+      conv_1_.Forward(state, [&](Tensor& slot) { norm_1_.Forward(frame, slot, Activation::kSilu); },
+                      {hidden, context.workspace});
+      conv_2_.Forward(state, [&](Tensor& slot) { norm_2_.Forward(hidden, slot, Activation::kSilu); },
+                      {sum, context.workspace, Convolution::Into::kAddWithBias});
     }
-    conv_2_.Forward(state, sum, context.workspace, Convolution::Into::kAddWithBias);
     next(sum);
   }
 
@@ -332,10 +350,9 @@ class SlowerLayer final : public FilmLayer {
       next(frame);
       return;
     }
-    CopyInto(frame, taps_.Ring(state).Next());
     Workspace::Scope scope(context.workspace);
     Tensor both = context.workspace.Take(WithChannels(frame.shape(), 2 * channels_), DType::kF32);
-    taps_.Forward(state, both, context.workspace, Convolution::Into::kStore);
+    taps_.Forward(state, [&](Tensor& slot) { CopyInto(frame, slot); }, {both, context.workspace});
     for (int64_t half = 0; half < 2; ++half) {
       Workspace::Scope inner(context.workspace);
       Tensor out = context.workspace.Take(frame.shape(), DType::kF32);
@@ -373,16 +390,16 @@ class FasterLayer final : public FilmLayer {
       : taps_(builder, prefix, {channels, channels, 3, 1}) {}
 
   void Push(FilmState& state, Tensor& frame, ForwardContext& context, const FrameSink& next) const noexcept override {
-    FrameRing& ring = taps_.Ring(state);
-    CopyInto(frame, ring.Next());
-    if (ring.pushed() == 1) {
-      next(frame);
+    const auto fill = [&](Tensor& slot) { CopyInto(frame, slot); };
+    const int64_t before = taps_.pushed(state);
+    if (before == 0 || before % 2 == 1) {
+      taps_.Store(state, fill);
+      if (before == 0) next(frame);
       return;
     }
-    if (ring.pushed() % 2 == 0) return;
     Workspace::Scope scope(context.workspace);
     Tensor out = context.workspace.Take(frame.shape(), DType::kF32);
-    taps_.Forward(state, out, context.workspace, Convolution::Into::kStore);
+    taps_.Forward(state, fill, {out, context.workspace});
     next(out);
   }
 
