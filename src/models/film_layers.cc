@@ -82,14 +82,21 @@ class Taps {
     for (int64_t ago = std::max<int64_t>(0, kernel_.frames - 2); ago >= 0; --ago) Add(ring.Ago(ago), ago, sum);
   }
 
-  void Measure(FilmCost& cost) const noexcept {
+  // Parts that are added up over `frames` calls of Forward: the first ones have fewer.
+  double Parts(double frames) const noexcept {
+    const auto most = static_cast<double>(kernel_.frames);
+    double parts = most * frames;
+    for (double t = 1; t < most && t <= frames; ++t) parts -= most - t;
+    return parts;
+  }
+
+  void Measure(FilmCost& cost, double parts) const noexcept {
     const Shape input = WithChannels(cost.frame, kernel_.in);
     const int64_t kept = std::max<int64_t>(1, kernel_.frames - 1);
     cost.rings.push_back({input, kept, compute_});
     cost.state_bytes += static_cast<size_t>(kept) * Bytes(input, compute_);
-    const double taps = static_cast<double>(kernel_.frames * kernel_.side * kernel_.side);
-    cost.flops +=
-        cost.frames * PointFlops(cost.frame, static_cast<double>(kernel_.in), static_cast<double>(kernel_.out), taps);
+    cost.flops += parts * PointFlops(cost.frame, static_cast<double>(kernel_.in), static_cast<double>(kernel_.out),
+                                     static_cast<double>(kernel_.side * kernel_.side));
   }
   size_t ScratchBytes(const Shape& frame) const noexcept {
     return Convolution::WorkspaceBytes(PlaneShape(), WithChannels(frame, kernel_.in), {compute_, DType::kF32});
@@ -142,7 +149,7 @@ class ConvolutionLayer final : public FilmLayer {
   }
 
   void Measure(FilmCost& cost) const noexcept override {
-    taps_.Measure(cost);
+    taps_.Measure(cost, taps_.Parts(cost.frames));
     const Shape out = WithChannels(cost.frame, taps_.out());
     cost.workspace_bytes += Bytes(out, DType::kF32) + taps_.ScratchBytes(cost.frame);
     cost.frame = out;
@@ -186,12 +193,12 @@ class ResidualLayer final : public FilmLayer {
     const Shape out = WithChannels(cost.frame, conv_2_.out());
     size_t scratch = std::max(conv_1_.ScratchBytes(cost.frame), conv_2_.ScratchBytes(cost.frame));
     if (shortcut_) cost.workspace_bytes += Bytes(out, DType::kF32);
-    conv_1_.Measure(cost);
+    conv_1_.Measure(cost, conv_1_.Parts(cost.frames));
     cost.frame = out;
-    conv_2_.Measure(cost);
+    conv_2_.Measure(cost, conv_2_.Parts(cost.frames));
     if (shortcut_) {
       cost.frame = WithChannels(out, 0);
-      shortcut_->Measure(cost);
+      shortcut_->Measure(cost, cost.frames);
       scratch = std::max(scratch, shortcut_->ScratchBytes(out));
     }
     cost.frame = out;
@@ -363,7 +370,7 @@ class SlowerLayer final : public FilmLayer {
 
   void Measure(FilmCost& cost) const noexcept override {
     cost.rings.push_back({{1, 1, 1, 1}, 1, DType::kF32});  // counts only
-    taps_.Measure(cost);
+    taps_.Measure(cost, taps_.Parts(cost.frames - 1));     // not the first
     cost.workspace_bytes += 3 * Bytes(cost.frame, DType::kF32) + taps_.ScratchBytes(cost.frame);
     cost.frames = 2 * cost.frames - 1;
   }
@@ -405,7 +412,7 @@ class FasterLayer final : public FilmLayer {
 
   void Measure(FilmCost& cost) const noexcept override {
     cost.frames = (cost.frames + 1) / 2;
-    taps_.Measure(cost);
+    taps_.Measure(cost, 3 * (cost.frames - 1));  // not the first
     cost.workspace_bytes += Bytes(cost.frame, DType::kF32) + taps_.ScratchBytes(cost.frame);
   }
 
