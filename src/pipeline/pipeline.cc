@@ -32,10 +32,12 @@ void RunStage(RunState& run, Stage& stage) {
   run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
 }
 
+// Models that work from prompts alone have no stage for pictures.
 void RunEncodingStages(RunState& run) {
+  run.statistics = run.family->autoencoder().Statistics(run.folder.Weights("vae"));
   RunStage(run, *TextEncodingStage());
   if (ReadsPictures(run)) RunStage(run, *ImageEncodingStage());
-  RunStage(run, *ImageVAEEncodingStage());
+  if (!run.family->WhyNoReferences()) RunStage(run, *ImageVAEEncodingStage());
 }
 
 void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
@@ -294,13 +296,15 @@ GenerateResult Generate(RunState& run) {
   Checkpoints checkpoints(run, files);
   TryFiles(run.request, files);
   if (run.request.warmup_steps > 0) WarmUp(run.request, run.job.steps);
-  const double begin = SecondsNow();
+  const double begin = SecondsNow() - run.report.StageSeconds();  // the request was checked before
+  run.report.AddMemory("before_forward");
   try {
     checkpoints.resumes() ? checkpoints.RestoreEncodings() : RunEncodingStages(run);
     MakePictures(run, files, checkpoints);
   } catch (const Error& error) {
     throw checkpoints.WithAdvice(error);
   }
+  run.report.AddMemory("after_forward");
   run.report.SetTotal(SecondsNow() - begin);
   GenerateResult result;
   for (const OutputFile& file : files) result.files.push_back(file.path);

@@ -46,6 +46,12 @@ void Report::AddMemory(const std::string& name) {
   Slot(memory_, name) = {Megabytes(ResidentBytes()), Megabytes(PeakResidentBytes())};
 }
 
+double Report::StageSeconds() const noexcept {
+  double seconds = 0;
+  for (const auto& stage : stages_) seconds += stage.second;
+  return seconds;
+}
+
 std::string Report::Summary() const {
   std::string line;
   for (const auto& [name, seconds] : stages_) {
@@ -77,21 +83,21 @@ nlohmann::json Report::AttentionJson() const {
   return rows;
 }
 
-nlohmann::json Report::ToJson(const std::string& prompt, const std::string& model) const {
-  nlohmann::json json = nlohmann::json::object();
+nlohmann::ordered_json Report::ToJson(const std::string& prompt, const std::string& model) const {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
   const std::string commit = EnvironmentVariable("SGLANG_GIT_COMMIT");
   json["timestamp"] = fmt::format("{:%Y-%m-%dT%H:%M:%S}+00:00", fmt::gmtime(std::time(nullptr)));
   json["request_id"] = RequestId();
   json["commit_hash"] = commit.empty() ? "N/A" : commit;
   json["tag"] = "cli_generate";
   json["total_duration_ms"] = total_seconds_ * 1e3;
-  json["steps"] = nlohmann::json::array();
+  json["steps"] = nlohmann::ordered_json::array();
   for (const auto& [name, seconds] : stages_) json["steps"].push_back({{"name", name}, {"duration_ms", seconds * 1e3}});
-  json["denoise_steps_ms"] = nlohmann::json::array();
+  json["denoise_steps_ms"] = nlohmann::ordered_json::array();
   for (size_t i = 0; i < step_seconds_.size(); ++i) {
     json["denoise_steps_ms"].push_back({{"step", i}, {"duration_ms", step_seconds_[i] * 1e3}});
   }
-  json["memory_checkpoints"] = nlohmann::json::object();
+  json["memory_checkpoints"] = nlohmann::ordered_json::object();
   for (const auto& [name, memory] : memory_) {
     json["memory_checkpoints"][name] = {{"allocated_mb", memory.allocated_mb},
                                         {"reserved_mb", memory.allocated_mb},
