@@ -1,13 +1,11 @@
 #include "pipeline/report.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
-#include <fstream>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -107,19 +105,6 @@ nlohmann::ordered_json Report::ToJson(const std::string& prompt, const std::stri
   json["meta"] = {{"prompt", prompt}, {"model", model}, {"engine", std::string("tessera ") + TESSERA_VERSION}};
   json["attention"] = AttentionJson();
   return json;
-}
-
-size_t ResidentBytes() noexcept {
-  std::ifstream file("/proc/self/statm");
-  size_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-size_t PeakResidentBytes() noexcept {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<size_t>(usage.ru_maxrss) * 1024;
 }
 
 }  // namespace tessera

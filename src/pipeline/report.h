@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attention/layer.h"
+#include "base/resident_memory.h"
 
 namespace tessera {
 
@@ -35,8 +36,8 @@ class Report {
   // "transformer.joint=fa vae.vae=torch_sdpa": what ran, for metadata.
   std::string AttentionSummary() const;
   nlohmann::json AttentionJson() const;
-  // SGLang's performance dump (timestamp, steps, denoise_steps_ms, memory_checkpoints, meta) in its order, with attention
-  // rows added.
+  // SGLang's performance dump (timestamp, steps, denoise_steps_ms, memory_checkpoints, meta) in its order, with
+  // attention rows added.
   nlohmann::ordered_json ToJson(const std::string& prompt, const std::string& model) const;
 
  private:
@@ -46,8 +47,5 @@ class Report {
   std::vector<AttentionRecord> attention_;
   double total_seconds_ = 0;
 };
-
-size_t ResidentBytes() noexcept;
-size_t PeakResidentBytes() noexcept;
 
 }  // namespace tessera
