@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "parallel/parallel_for.h"
 
 namespace tessera {
@@ -26,6 +28,15 @@ AttentionProblem WithoutPlace(AttentionProblem problem) {
 
 bool SameButForPlace(const AttentionProblem& a, const AttentionProblem& b) noexcept {
   return WithoutPlace(a) == WithoutPlace(b);
+}
+
+std::string PlaceOf(const AttentionSite& site) { return fmt::format("{}.{}", site.component, Name(site.role)); }
+
+// The share of the problem's keys that are there: caches fill and prompts differ, the problem is that of the largest.
+double ShareOfKeys(const AttentionProblem& problem, std::span<const int32_t> key_lengths) noexcept {
+  if (key_lengths.empty()) return 1;
+  const double there = std::accumulate(key_lengths.begin(), key_lengths.end(), 0.0);
+  return there / static_cast<double>(problem.kv_len) / static_cast<double>(key_lengths.size());
 }
 
 // Of the fields that differ between the sites of one model; equality decides.
@@ -70,7 +81,8 @@ AttentionContext::Use* AttentionContext::UseFor(Entry& entry, const ScheduleRule
   for (const auto& use : entry.uses) {
     if (use->planned == planned && use->why == selection.why) return use.get();
   }
-  entry.uses.push_back(std::make_unique<Use>(Use{planned, std::move(selection.why), {}}));
+  entry.uses.push_back(
+      std::make_unique<Use>(Use{planned, std::move(selection.why), PlaceOf(entry.site), entry.site.layer, {}}));
   return entry.uses.back().get();
 }
 
@@ -192,9 +204,18 @@ void AttentionContext::RunUse(Use& use, const AttentionIO& io, Workspace& worksp
   const Workspace::Scope scope(workspace);
   const size_t bytes = plan.workspace_bytes();
   const std::span<std::byte> scratch(static_cast<std::byte*>(workspace.TakeBytes(bytes)), bytes);
+  const AttentionProblem& problem = use.planned->problem;
+  TraceScope trace(workspace.trace(), {.kind = TraceKind::kAttention,
+                                       .name = use.planned->backend->name,
+                                       .place = use.place,
+                                       .index = use.layer,
+                                       .sizes = {problem.batch, problem.heads, problem.kv_heads, problem.head_dim,
+                                                 problem.q_len, problem.kv_len},
+                                       .flops = problem.flops() * ShareOfKeys(problem, io.key_lengths)});
   const double begin = SecondsNow();
   plan.Run(io, scratch);
   use.seconds += SecondsNow() - begin;
+  trace.SetDensity(plan.density());
   use.density += plan.density();
   ++use.calls;
   const auto step = static_cast<size_t>(std::max(step_, 0));
@@ -232,7 +253,8 @@ void AttentionContext::PlanExact(Entry& entry) {
                             Print(entry.problem), entry.site.ToString()));
   }
   Planned* planned = PlanFor(entry, *best, ResolveOptions(*best, {}));
-  entry.uses.push_back(std::make_unique<Use>(Use{planned, "in place of one that failed its check", {}}));
+  entry.uses.push_back(std::make_unique<Use>(
+      Use{planned, "in place of one that failed its check", PlaceOf(entry.site), entry.site.layer, {}}));
   entry.exact = entry.uses.back().get();
 }
 

@@ -63,6 +63,7 @@ class AttentionContext {
   void BeginDenoising(const DenoisingOutline& outline);
   void BeginStep(int step) noexcept;
   void BeginPass(int pass) noexcept { pass_ = pass; }  // of the step: 0 conditional, 1 unconditional, ...
+  int pass() const noexcept { return pass_; }
 
   // Runs a prepared site; scratch comes from `workspace`. A site or problem that was not prepared is a bug (CHECK).
   // Allocates nothing when `workspace` has reserved WorkspaceBytes().

@@ -19,6 +19,8 @@ struct AttentionContext::Planned {
 struct AttentionContext::Use {
   Planned* planned;
   std::string why;
+  std::string place;  // of a trace: "transformer.joint"
+  int layer = 0;
   std::vector<int64_t> calls_at;  // by step, for sites that have steps
   int64_t calls = 0;
   double seconds = 0;

@@ -59,8 +59,8 @@ void RefuseFlags(const FlagValues& values) {
                                                flag));
   }
   for (const char* flag : {"output-path", "output-file-name", "output-format", "frames-as", "output-compression",
-                           "output-quality", "perf-dump-path", "save-latents", "checkpoint", "resume", "preview-every",
-                           "plan-only", "json", "from-image", "warmup"}) {
+                           "output-quality", "perf-dump-path", "profile", "save-latents", "checkpoint", "resume",
+                           "preview-every", "plan-only", "json", "from-image", "warmup"}) {
     if (values.GivenBy(flag) == FlagSource::kDefault) continue;
     throw Error(ErrorKind::kUsage,
                 fmt::format("--{}: attention-search makes no pictures; --output names the strategy it writes", flag));

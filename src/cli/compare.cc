@@ -39,7 +39,7 @@ void RefuseFlags(const FlagValues& values) {
   }
   for (const char* flag :
        {"output-format", "output-compression", "output-quality", "frames-as", "save-latents", "checkpoint", "resume",
-        "preview-every", "perf-dump-path", "plan-only", "from-image", "num-outputs-per-prompt"}) {
+        "preview-every", "perf-dump-path", "profile", "plan-only", "from-image", "num-outputs-per-prompt"}) {
     if (values.GivenBy(flag) == FlagSource::kDefault) continue;
     throw Error(ErrorKind::kUsage, fmt::format("--{}: compare writes a contact sheet, a JSON and an HTML report only; "
                                                "--seeds 1,2,3 makes several pictures per prompt",

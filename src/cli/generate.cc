@@ -1,6 +1,7 @@
 // tessera generate: from a prompt to pictures.
 #include <cstdio>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "attention/explain.h"
@@ -9,9 +10,12 @@
 #include "cli/generate_flags.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/resource_plan.h"
+#include "pipeline/trace_summary.h"
 
 namespace tessera {
 namespace {
+
+constexpr size_t kNamesInProfile = 12;
 
 std::vector<SelectedSite> Selected(const RunState& run) {
   const auto schedule = ScheduleOf(run.request);
@@ -32,6 +36,15 @@ int PrintPlan(const RunState& run, const FlagValues& values) {
   return 0;
 }
 
+void ReportTrace(const TraceRecorder& recorder) {
+  if (recorder.dropped() > 0) {
+    Log(LogLevel::kWarning,
+        fmt::format("--profile: the trace is full; {} of {} events were dropped", recorder.dropped(),
+                    recorder.dropped() + static_cast<int64_t>(recorder.events().size())));
+  }
+  Log(LogLevel::kInfo, PrintShares(recorder, kNamesInProfile, TableFormat::kText));
+}
+
 }  // namespace
 
 int GenerateCommand(Arguments arguments) {
@@ -45,6 +58,7 @@ int GenerateCommand(Arguments arguments) {
   const auto run = PrepareRun(request);
   if (values.Bool("plan-only")) return PrintPlan(*run, values);
   const GenerateResult result = Generate(*run);
+  if (run->trace != nullptr) ReportTrace(*run->trace);
   Log(LogLevel::kInfo, result.report.Summary() + (request.warmup_steps > 0 ? " (with warmup excluded)" : ""));
   for (const auto& file : result.files) std::fputs((file.string() + "\n").c_str(), stdout);
   return 0;

@@ -73,6 +73,9 @@ constexpr Flag kOutputFlags[] = {
     {"output-quality", FlagKind::kString, "the same as a number or a word: low 35, medium 55, high 90, maximum 100", "",
      "as --output-compression", "", "default|low|medium|high|maximum|N"},
     {"perf-dump-path", FlagKind::kString, "write stage times, memory and attention as JSON", "", "", "", "FILE"},
+    {"profile", FlagKind::kString,
+     "record stages, steps, layers and kernels for ui.perfetto.dev, and say where the time went", "", "", "",
+     "FILE.json"},
     {"save-latents", FlagKind::kString, "write noise, embeddings and the latents of every step", "", "", "",
      "FILE.safetensors"},
     {"checkpoint", FlagKind::kString,
@@ -298,6 +301,7 @@ void ReadOutput(const FlagValues& values, GenerateRequest& request) {
   request.scheduler_path = values.String("scheduler-path");
   if (values.Has("last-image-path")) request.image_paths.push_back(values.String("last-image-path"));
   request.perf_dump_path = values.String("perf-dump-path");
+  request.profile_path = values.String("profile");
   request.save_latents = values.String("save-latents");
   ReadLongRuns(values, request);
   if (values.Bool("force")) request.memory_check = GenerateRequest::MemoryCheck::kForce;

@@ -1,8 +1,12 @@
 #include "layers/linear.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "base/trace.h"
 
 namespace tessera {
 
@@ -30,13 +34,27 @@ const LinearFormat& FormatOf(const WeightMap& weights, const std::string& prefix
                           weights.name(), prefix, Name(weight.dtype()), known));
 }
 
+// "transformer_blocks.7.attn.to_out.0" -> "attn.to_out.0"
+std::string LabelOf(const std::string& prefix) {
+  const std::vector<std::string> parts = Split(prefix, '.');
+  const auto number = std::ranges::find_if(parts, [](const std::string& part) { return ParseInt(part).has_value(); });
+  if (number == parts.end() || number + 1 == parts.end()) return prefix;
+  return Join(std::span(parts).subspan(static_cast<size_t>(number - parts.begin()) + 1), ".");
+}
+
 }  // namespace
 
 Linear::Linear(WeightMap& weights, const std::string& prefix, const LinearShape& shape)
-    : shape_(shape), weight_(FormatOf(weights, prefix).load(weights, prefix, shape)) {}
+    : shape_(shape), label_(LabelOf(prefix)), weight_(FormatOf(weights, prefix).load(weights, prefix, shape)) {}
 
 void Linear::Forward(const Tensor& src, Tensor& dst, Workspace& workspace) const noexcept {
   TESSERA_CHECK(weight_ != nullptr);
+  const int64_t rows = src.numel() / shape_.in_features;
+  const double products = static_cast<double>(rows * shape_.in_features) * static_cast<double>(shape_.out_features);
+  const TraceScope trace(workspace.trace(), {.kind = TraceKind::kLinear,
+                                             .name = label_,
+                                             .sizes = {rows, shape_.in_features, shape_.out_features},
+                                             .flops = 2 * products});
   weight_->Multiply(src, dst, workspace);
 }
 

@@ -51,6 +51,7 @@ class Linear {
 
  private:
   LinearShape shape_;
+  std::string label_;                           // what follows the first number of its name: the same in every block
   std::shared_ptr<const LinearWeight> weight_;  // shared by copies of the layer
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/elementwise/elementwise.h"
+#include "layers/trace_labels.h"
 #include "tensor/workspace.h"
 #include "weights/weight_map.h"
 
@@ -16,6 +17,7 @@ class RmsNormLayer {
       : weight_(weights.TakeF32(prefix + ".weight", {channels})), eps_(eps) {}
   Tensor Forward(const Tensor& src, DType dst_dtype, Workspace& workspace) const noexcept {
     Tensor dst = workspace.Take(src.shape(), dst_dtype);
+    const TraceScope trace(workspace.trace(), RowsLabel(TraceKind::kNorm, src));
     RmsNorm(src, weight_, eps_, dst);
     return dst;
   }
@@ -40,6 +42,7 @@ class AffineLayerNorm {
   void Forward(const Tensor& src, Tensor& dst) const noexcept { LayerNormModulate(src, scale_, shift_, eps_, dst); }
   Tensor Forward(const Tensor& src, DType dst_dtype, Workspace& workspace) const noexcept {
     Tensor dst = workspace.Take(src.shape(), dst_dtype);
+    const TraceScope trace(workspace.trace(), RowsLabel(TraceKind::kNorm, src));
     Forward(src, dst);
     return dst;
   }

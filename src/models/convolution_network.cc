@@ -1,8 +1,11 @@
 #include "models/convolution_network.h"
 
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "layers/trace_labels.h"
 
 namespace tessera {
 namespace {
@@ -16,6 +19,22 @@ Tensor TakeConvolutionWeight(WeightMap& weights, const std::string& name, const 
   if (weight.dtype() == DType::kF16) return weight.To(DType::kF32);
   throw Error(ErrorKind::kUnsupported, fmt::format("{}: tensor {} is {}; supported: f32, bf16, f16", weights.name(),
                                                    name, Name(weight.dtype())));
+}
+
+// What a trace shows of a step here; the others record themselves.
+std::optional<TraceKind> RowsKind(Kind kind) noexcept {
+  switch (kind) {
+    case Kind::kNorm:
+      return TraceKind::kNorm;
+    case Kind::kUpsample:
+    case Kind::kAdd:
+      return TraceKind::kElementwise;
+    case Kind::kConvolve:
+    case Kind::kProject:
+    case Kind::kAttend:
+      return std::nullopt;
+  }
+  return std::nullopt;
 }
 
 AttentionSite SiteOf(const std::string& component, int layer) { return {component, AttentionRole::kVae, layer}; }
@@ -75,6 +94,9 @@ void ConvolutionNetwork::RunStep(size_t index, Frame& frame) const noexcept {
   const Layer& layer = layers_[index];
   const Tensor& src = frame.At(step.src);
   Tensor& dst = frame.At(step.dst);
+  const std::optional<TraceKind> kind = RowsKind(step.kind);
+  const TraceScope trace(kind ? frame.context.workspace.trace() : nullptr,
+                         RowsLabel(kind.value_or(TraceKind::kElementwise), dst));
   switch (step.kind) {
     case Kind::kConvolve:
       layer.convolution.Forward(src, dst, frame.context.workspace);

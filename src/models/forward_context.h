@@ -1,6 +1,7 @@
 // What every forward pass gets: scratch memory and attention.
 #pragma once
 #include "attention/layer.h"
+#include "layers/trace_labels.h"
 #include "tensor/workspace.h"
 
 namespace tessera {

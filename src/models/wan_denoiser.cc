@@ -32,7 +32,7 @@ class WanDenoiser final : public Denoiser {
   }
 
   void BeginStep(int /*step*/, float timestep, ForwardContext& context) override {
-    if (!expert_.Change(timestep)) return;
+    if (!expert_.Change(timestep, context.workspace.trace())) return;
     sequence_ = WanSequenceOf(experts_, expert_.index(), job_, latents_);
     prompt_ = Prepare(conditioning_.prompt, context);
     if (guided()) negative_ = Prepare(conditioning_.negative_prompt, context);
@@ -67,6 +67,7 @@ class WanDenoiser final : public Denoiser {
 
   void RunPass(const WanConditioning& conditioning, float timestep, ForwardContext& context,
                Tensor& prediction) const noexcept {
+    const TraceScope trace(context.workspace.trace(), PassLabel(context.attention.pass()));
     const int64_t tokens = WanTokens(experts_.first, sequence_);
     const int64_t frame = tokens / (latents_[1] / experts_.first.patch_t);
     const WanTimestep whole[] = {{tokens, timestep}};
@@ -108,9 +109,10 @@ class WanDenoiser final : public Denoiser {
 
 }  // namespace
 
-bool WanExpertInUse::Change(float timestep) {
+bool WanExpertInUse::Change(float timestep, TraceRecorder* recorder) {
   const int wanted = experts_.At(static_cast<double>(timestep));
   if (wanted == index_) return false;
+  const TraceScope trace(recorder, LoadLabel(WanExperts::Component(wanted)));
   transformer_.reset();
   index_ = wanted;
   transformer_ =

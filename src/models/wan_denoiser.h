@@ -31,8 +31,9 @@ class WanExpertInUse {
  public:
   WanExpertInUse(const WanExperts& experts, const ModelFolder& folder, DType compute)
       : experts_(experts), folder_(folder), compute_(compute) {}
-  // Loads the expert of this timestep in place of another; false when it is there already. Throws Error.
-  bool Change(float timestep);
+  // Loads the expert of this timestep in place of another; false when it is there already. `recorder` may be null.
+  // Throws Error.
+  bool Change(float timestep, TraceRecorder* recorder);
   int index() const noexcept { return index_; }  // -1: none yet
   const WanTransformer& operator*() const noexcept { return *transformer_; }
   const WanTransformer* operator->() const noexcept { return transformer_.get(); }

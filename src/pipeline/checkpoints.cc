@@ -121,6 +121,7 @@ void Checkpoints::RequireFinished(const std::vector<OutputFile>& files) const {
 }
 
 void Checkpoints::RestoreEncodings() {
+  const TraceScope trace(run_.trace.get(), LoadLabel("checkpoint"));
   run_.statistics = run_.family->autoencoder().Statistics(run_.folder.Weights("vae"));
   try {
     for (size_t i = 0; i < run_.prompts.size(); ++i) run_.prompts[i].embeds = LoadPrompt(run_, state_, Prompt(i));
@@ -172,6 +173,7 @@ TensorState Checkpoints::StateOfRun(const NamedTensors& finished) const {
 
 // A run is not ended by a disk that is full for a while: the checkpoint before this one stays.
 void Checkpoints::Save(Place place, TensorState state) {
+  const TraceScope trace(run_.trace.get(), WriteLabel("checkpoint"));
   try {
     WriteCheckpoint(run_.request.checkpoint, {job_, names_, place.picture, place.step, std::move(state)});
   } catch (const Error& error) {

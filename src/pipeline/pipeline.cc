@@ -21,25 +21,32 @@
 #include "pipeline/previews.h"
 #include "pipeline/resource_plan.h"
 #include "pipeline/stage.h"
+#include "pipeline/trace_file.h"
 #include "platform/cpu/cpu.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
 namespace {
 
+namespace fs = std::filesystem;
+
 void RunStage(RunState& run, Stage& stage) {
+  const TraceScope trace(run.trace.get(), StageLabel(stage.name()));
   const double begin = SecondsNow();
   stage.Run(run);
   run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
 }
 
+// Models that work from prompts alone have no stage for pictures.
 void RunEncodingStages(RunState& run) {
+  run.statistics = run.family->autoencoder().Statistics(run.folder.Weights("vae"));
   RunStage(run, *TextEncodingStage());
   if (ReadsPictures(run)) RunStage(run, *ImageEncodingStage());
-  RunStage(run, *ImageVAEEncodingStage());
+  if (!run.family->WhyNoReferences()) RunStage(run, *ImageVAEEncodingStage());
 }
 
 void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
+  const TraceScope trace(run.trace.get(), StageLabel(stage.name()));
   const double begin = SecondsNow();
   stage.Run(run, picture);
   run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
@@ -87,10 +94,14 @@ class FilmOutput {
       : run_(run), picture_(picture), file_(file) {}
 
   void Add(const Picture& frame) {
+    const TraceScope trace(run_.trace.get(), WriteLabel("frame"));
     if (writer_ == nullptr) writer_ = OpenFilm(file_.path, Encoding(frame));
     writer_->Add(frame);
   }
-  void Finish() { writer_->Finish(); }
+  void Finish() {
+    const TraceScope trace(run_.trace.get(), WriteLabel("film"));
+    writer_->Finish();
+  }
 
  private:
   FilmEncoding Encoding(const Picture& frame) const {
@@ -110,6 +121,7 @@ class FilmOutput {
 };
 
 void WritePicture(const RunState& run, const PictureState& picture, const Picture& decoded, const OutputFile& file) {
+  const TraceScope trace(run.trace.get(), WriteLabel("picture"));
   const PictureEncoding encoding{file.format, run.request.output_quality.value_or(95),
                                  MakePictureText(DescribePicture(run, picture))};
   const std::vector<uint8_t> bytes = EncodePicture(decoded, encoding);
@@ -151,15 +163,17 @@ void AppendLatents(const RunState& run, const PictureState& picture, size_t inde
 }
 
 // One short run of the same job whose picture is dropped: code, weights and primitives are warm afterwards.
-void WarmUp(const GenerateRequest& request, int most_steps) {
-  GenerateRequest warm = request;
+void WarmUp(const RunState& asked) {
+  const TraceScope trace(asked.trace.get(), StageLabel("warm-up"));
+  GenerateRequest warm = asked.request;
   warm.prompts.resize(1);
-  warm.num_inference_steps = std::min<int64_t>(request.warmup_steps, most_steps);
+  warm.num_inference_steps = std::min<int64_t>(warm.warmup_steps, asked.job.steps);
   warm.num_outputs_per_prompt = 1;
   warm.warmup_steps = 0;
   warm.save_latents.clear();
   warm.checkpoint.clear();
   warm.resume.clear();
+  warm.profile_path.clear();
   const auto run = PrepareRun(warm);
   RunEncodingStages(*run);
   PictureState picture;
@@ -168,13 +182,24 @@ void WarmUp(const GenerateRequest& request, int most_steps) {
   RunPictureStages(*run, picture);
 }
 
+void RefuseSharedProfile(const GenerateRequest& request, const std::vector<OutputFile>& files) {
+  if (request.profile_path.empty()) return;
+  const auto is_profile = [&](const fs::path& path) { return path == request.profile_path; };
+  const std::string named[] = {request.perf_dump_path, request.save_latents, request.checkpoint, request.resume};
+  const auto of_file = [](const OutputFile& file) -> const fs::path& { return file.path; };
+  if (std::ranges::none_of(named, is_profile) && std::ranges::none_of(files, is_profile, of_file)) return;
+  throw Error(ErrorKind::kUsage, fmt::format("--profile {}: is a file of the run already; give the trace its own name",
+                                             Printable(request.profile_path)));
+}
+
 // Opens every file of the run for a moment: a name that cannot be written shows before the work and not after it.
 void TryFiles(const GenerateRequest& request, const std::vector<OutputFile>& files) {
   CheckOutputFolder(request.output_path);
   for (const OutputFile& file : files) {
     if (file.film != FilmFormat::kFrames) AtomicFile attempt(file.path);
   }
-  for (const std::string& path : {request.perf_dump_path, request.save_latents}) {
+  RefuseSharedProfile(request, files);
+  for (const std::string& path : {request.perf_dump_path, request.save_latents, request.profile_path}) {
     if (!path.empty()) AtomicFile attempt(path);
   }
 }
@@ -212,6 +237,14 @@ void MakePictures(RunState& run, const std::vector<OutputFile>& files, Checkpoin
     if (!run.request.save_latents.empty()) AppendLatents(run, picture, i, latents);
   }
   if (!latents.empty()) WriteSafetensors(run.request.save_latents, latents, {{"format", "pt"}});
+}
+
+void WriteReports(const RunState& run) {
+  if (!run.request.perf_dump_path.empty()) {
+    const std::string json = run.report.ToJson(run.request.prompts.front(), run.folder.name()).dump(2) + "\n";
+    WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
+  }
+  if (run.trace != nullptr) WriteTrace(*run.trace, run.folder.name(), run.request.profile_path);
 }
 
 std::vector<AttentionSite> SitesOf(const std::vector<SiteProblem>& problems) {
@@ -263,22 +296,21 @@ GenerateResult Generate(RunState& run) {
   CheckMemory(run, PlanResources(run));
   Checkpoints checkpoints(run, files);
   TryFiles(run.request, files);
-  if (run.request.warmup_steps > 0) WarmUp(run.request, run.job.steps);
-  const double begin = SecondsNow();
+  if (run.request.warmup_steps > 0) WarmUp(run);
+  const double begin = SecondsNow() - run.report.StageSeconds();  // the request was checked before
+  run.report.AddMemory("before_forward");
   try {
     checkpoints.resumes() ? checkpoints.RestoreEncodings() : RunEncodingStages(run);
     MakePictures(run, files, checkpoints);
   } catch (const Error& error) {
     throw checkpoints.WithAdvice(error);
   }
+  run.report.AddMemory("after_forward");
   run.report.SetTotal(SecondsNow() - begin);
   GenerateResult result;
   for (const OutputFile& file : files) result.files.push_back(file.path);
   result.report = run.report;
-  if (!run.request.perf_dump_path.empty()) {
-    const std::string json = run.report.ToJson(run.request.prompts.front(), run.folder.name()).dump(2) + "\n";
-    WriteFileAtomically(run.request.perf_dump_path, std::as_bytes(std::span(json)));
-  }
+  WriteReports(run);
   checkpoints.Remove();
   return result;
 }

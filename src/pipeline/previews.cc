@@ -27,9 +27,11 @@ fs::path PreviewPath(const OutputFile& file, int64_t latent_frames) {
 
 Previews::Previews(RunState& run) : run_(run) {
   if (run.request.preview_every == 0) return;
+  constexpr std::string_view kStage = "PreviewFittingStage";
+  const TraceScope trace(run.trace.get(), StageLabel(kStage));
   const double begin = SecondsNow();
   projection_ = FitLatentProjection(run);
-  run.report.AddStage("PreviewFittingStage", SecondsNow() - begin);
+  run.report.AddStage(std::string(kStage), SecondsNow() - begin);
 }
 
 void Previews::Attach(const OutputFile& file, PictureState& picture) {
@@ -39,6 +41,7 @@ void Previews::Attach(const OutputFile& file, PictureState& picture) {
 
 // A run is not ended by a preview that cannot be written.
 void Previews::Write(const OutputFile& file, const Tensor& clean) {
+  const TraceScope trace(run_.trace.get(), WriteLabel("preview"));
   const Tensor latents = run_.family->Unpack(clean, run_.job, run_.statistics);
   try {
     WriteFrames(PreviewPath(file, latents.dim(1)), latents);

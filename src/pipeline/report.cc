@@ -1,13 +1,11 @@
 #include "pipeline/report.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
-#include <fstream>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -46,6 +44,12 @@ void Report::AddMemory(const std::string& name) {
   Slot(memory_, name) = {Megabytes(ResidentBytes()), Megabytes(PeakResidentBytes())};
 }
 
+double Report::StageSeconds() const noexcept {
+  double seconds = 0;
+  for (const auto& stage : stages_) seconds += stage.second;
+  return seconds;
+}
+
 std::string Report::Summary() const {
   std::string line;
   for (const auto& [name, seconds] : stages_) {
@@ -77,21 +81,21 @@ nlohmann::json Report::AttentionJson() const {
   return rows;
 }
 
-nlohmann::json Report::ToJson(const std::string& prompt, const std::string& model) const {
-  nlohmann::json json = nlohmann::json::object();
+nlohmann::ordered_json Report::ToJson(const std::string& prompt, const std::string& model) const {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
   const std::string commit = EnvironmentVariable("SGLANG_GIT_COMMIT");
   json["timestamp"] = fmt::format("{:%Y-%m-%dT%H:%M:%S}+00:00", fmt::gmtime(std::time(nullptr)));
   json["request_id"] = RequestId();
   json["commit_hash"] = commit.empty() ? "N/A" : commit;
   json["tag"] = "cli_generate";
   json["total_duration_ms"] = total_seconds_ * 1e3;
-  json["steps"] = nlohmann::json::array();
+  json["steps"] = nlohmann::ordered_json::array();
   for (const auto& [name, seconds] : stages_) json["steps"].push_back({{"name", name}, {"duration_ms", seconds * 1e3}});
-  json["denoise_steps_ms"] = nlohmann::json::array();
+  json["denoise_steps_ms"] = nlohmann::ordered_json::array();
   for (size_t i = 0; i < step_seconds_.size(); ++i) {
     json["denoise_steps_ms"].push_back({{"step", i}, {"duration_ms", step_seconds_[i] * 1e3}});
   }
-  json["memory_checkpoints"] = nlohmann::json::object();
+  json["memory_checkpoints"] = nlohmann::ordered_json::object();
   for (const auto& [name, memory] : memory_) {
     json["memory_checkpoints"][name] = {{"allocated_mb", memory.allocated_mb},
                                         {"reserved_mb", memory.allocated_mb},
@@ -101,19 +105,6 @@ nlohmann::json Report::ToJson(const std::string& prompt, const std::string& mode
   json["meta"] = {{"prompt", prompt}, {"model", model}, {"engine", std::string("tessera ") + TESSERA_VERSION}};
   json["attention"] = AttentionJson();
   return json;
-}
-
-size_t ResidentBytes() noexcept {
-  std::ifstream file("/proc/self/statm");
-  size_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-size_t PeakResidentBytes() noexcept {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<size_t>(usage.ru_maxrss) * 1024;
 }
 
 }  // namespace tessera

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attention/layer.h"
+#include "base/resident_memory.h"
 
 namespace tessera {
 
@@ -28,14 +29,16 @@ class Report {
   const std::vector<double>& step_seconds() const noexcept { return step_seconds_; }
   const std::vector<AttentionRecord>& attention() const noexcept { return attention_; }
   double total_seconds() const noexcept { return total_seconds_; }
+  double StageSeconds() const noexcept;  // of all stages so far
 
   // One line: stage times, peak memory, the attention backend of each kind of site.
   std::string Summary() const;
   // "transformer.joint=fa vae.vae=torch_sdpa": what ran, for metadata.
   std::string AttentionSummary() const;
   nlohmann::json AttentionJson() const;
-  // SGLang's performance dump (timestamp, steps, denoise_steps_ms, memory_checkpoints, meta) with attention rows added.
-  nlohmann::json ToJson(const std::string& prompt, const std::string& model) const;
+  // SGLang's performance dump (timestamp, steps, denoise_steps_ms, memory_checkpoints, meta) in its order, with
+  // attention rows added.
+  nlohmann::ordered_json ToJson(const std::string& prompt, const std::string& model) const;
 
  private:
   std::vector<std::pair<std::string, double>> stages_;
@@ -44,8 +47,5 @@ class Report {
   std::vector<AttentionRecord> attention_;
   double total_seconds_ = 0;
 };
-
-size_t ResidentBytes() noexcept;
-size_t PeakResidentBytes() noexcept;
 
 }  // namespace tessera

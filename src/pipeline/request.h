@@ -48,6 +48,7 @@ struct GenerateRequest {
   std::optional<int> output_quality;  // absent: 95 for pictures, 50 for films
   std::string frames_as;              // "png": a film as a folder of pictures
   std::string perf_dump_path;
+  std::string profile_path;  // a trace of the run; "": none is recorded
   std::string save_latents;  // a .safetensors file with noise, latents per step, embeddings
   std::string checkpoint;    // a file that keeps the run between its steps; "": none
   int64_t checkpoint_every = 1;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "attention/layer.h"
+#include "base/trace.h"
 #include "models/family.h"
 #include "pipeline/progress.h"
 #include "pipeline/report.h"
@@ -17,6 +18,12 @@
 #include "weights/model_folder.h"
 
 namespace tessera {
+
+// How a trace shows what a run does.
+inline TraceLabel StageLabel(std::string_view name) noexcept { return {.kind = TraceKind::kStage, .name = name}; }
+inline TraceLabel WriteLabel(std::string_view what) noexcept {
+  return {.kind = TraceKind::kWrite, .name = "write", .place = what};
+}
 
 // One prompt: its embeddings are shared by its outputs.
 struct PromptState {
@@ -56,7 +63,11 @@ struct RunState {
   RunState(GenerateRequest asked, ModelFolder model, Device device, AttentionSchedule schedule)
       : request(std::move(asked)),
         folder(std::move(model)),
-        attention(std::move(device), std::move(schedule), request.registry()) {}
+        attention(std::move(device), std::move(schedule), request.registry()) {
+    if (request.profile_path.empty()) return;
+    trace = std::make_unique<TraceRecorder>();
+    workspace.SetTrace(trace.get());
+  }
 
   GenerateRequest request;
   ModelFolder folder;
@@ -75,6 +86,7 @@ struct RunState {
   std::unique_ptr<Autoencoder> decoder;
   size_t pictures_left = 0;  // after the one in work: components are released when it is 0
 
+  std::unique_ptr<TraceRecorder> trace;  // null: nothing is recorded
   Workspace workspace;
   AttentionContext attention;
   Report report;

@@ -8,6 +8,8 @@
 
 namespace tessera {
 
+class TraceRecorder;
+
 // Take() gives memory that is valid until the enclosing Scope ends. Grows by a new chunk when a plan was too small
 // (counted, never an error); peak_bytes() is what tests compare with the plan.
 class Workspace {
@@ -25,6 +27,10 @@ class Workspace {
 
   size_t peak_bytes() const noexcept { return peak_; }
   size_t reserved_bytes() const noexcept;
+
+  // Where the passes that work in this memory are recorded; null (the default): nowhere. It belongs to the run.
+  TraceRecorder* trace() const noexcept { return trace_; }
+  void SetTrace(TraceRecorder* trace) noexcept { trace_ = trace; }
 
   class Scope {
    public:
@@ -50,6 +56,7 @@ class Workspace {
   std::vector<Chunk> chunks_;
   size_t current_ = 0;
   size_t peak_ = 0;
+  TraceRecorder* trace_ = nullptr;
 };
 
 }  // namespace tessera

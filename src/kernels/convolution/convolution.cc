@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/round_up.h"
+#include "base/trace.h"
 #include "kernels/onednn/engine.h"
 #include "parallel/parallel_for.h"
 #include "platform/cpu/cpu.h"
@@ -226,11 +227,24 @@ size_t Convolution::WorkspaceBytes(const ConvolutionShape& shape, const Shape& s
   return State(shape, types).WorkspaceBytes(src);
 }
 
+namespace {
+
+TraceLabel LabelOf(const ConvolutionShape& shape, const Tensor& dst) noexcept {
+  const double taps = static_cast<double>(shape.in_channels * shape.kernel * shape.kernel);
+  return {.kind = TraceKind::kConvolution,
+          .name = "convolution",
+          .sizes = {dst.dim(0), dst.dim(1), dst.dim(2), shape.in_channels, shape.out_channels, shape.kernel},
+          .flops = 2 * static_cast<double>(dst.numel()) * taps};
+}
+
+}  // namespace
+
 void Convolution::Forward(const Tensor& src, Tensor& dst, Workspace& workspace, Into into) const noexcept {
   TESSERA_CHECK(src.rank() == 4 && src.contiguous() && src.dim(3) == state_->shape.in_channels);
   TESSERA_CHECK(dst.shape() == OutputShape(src.shape()) && dst.contiguous());
   TESSERA_CHECK(src.dtype() == state_->types.src && dst.dtype() == state_->types.dst);
   TESSERA_CHECK(into == Into::kStore || dst.dtype() == DType::kF32);
+  const TraceScope trace(workspace.trace(), LabelOf(state_->shape, dst));
   const int64_t out_height = dst.dim(1), rows = BandRows(out_height, dst.dim(2));
   const int64_t bands = (out_height + rows - 1) / rows;
   const size_t total = WorkspaceBytes(src.shape()), per_thread = total / static_cast<size_t>(Threads());

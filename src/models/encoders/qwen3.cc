@@ -10,6 +10,7 @@
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "layers/rotary.h"
+#include "layers/trace_labels.h"
 #include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
@@ -238,6 +239,7 @@ class Qwen3Encoder final : public TextEncoder {
   }
 
   void RunLayer(int index, const Pass& pass, Tensor& residual) const noexcept {
+    const TraceScope trace(pass.context.workspace.trace(), BlockLabel("layer", index));
     const Layer& layer = layers_[static_cast<size_t>(index)];
     AddAttention(layer, index, pass, residual);
     AddMlp(layer, pass.context.workspace, residual);
@@ -250,8 +252,8 @@ class Qwen3Encoder final : public TextEncoder {
     Tensor q = layer.q.Forward(normed, job_.compute, workspace);
     Tensor k = layer.k.Forward(normed, job_.compute, workspace);
     const Tensor v = layer.v.Forward(normed, job_.compute, workspace);
-    Rotate(q, sizes_.heads, layer.q_norm, pass.rotary);
-    Rotate(k, sizes_.kv_heads, layer.k_norm, pass.rotary);
+    Rotate(q, sizes_.heads, layer.q_norm, pass);
+    Rotate(k, sizes_.kv_heads, layer.k_norm, pass);
     Tensor out = workspace.Take(q.shape(), job_.compute);
     AttentionIO io;
     io.q = HeadsOf(q, sizes_.head_dim);
@@ -263,11 +265,12 @@ class Qwen3Encoder final : public TextEncoder {
     AddGated(residual, layer.o.Forward(out, job_.compute, workspace), {});
   }
 
-  void Rotate(Tensor& rows, int64_t heads, const Tensor& weight, const RotaryTable& rotary) const noexcept {
+  void Rotate(Tensor& rows, int64_t heads, const Tensor& weight, const Pass& pass) const noexcept {
+    const TraceScope trace(pass.context.workspace.trace(), RowsLabel(TraceKind::kRotary, rows));
     QkNormRotary operands{rows.Reshape({rows.dim(0), heads, sizes_.head_dim}),
                           weight,
-                          rotary.cos,
-                          rotary.sin,
+                          pass.rotary.cos,
+                          pass.rotary.sin,
                           sizes_.eps,
                           RotaryKind::kHalfSplit};
     ApplyQkNormRotary(operands);

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "layers/trace_labels.h"
 #include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/text_encoder.h"
@@ -131,6 +132,7 @@ class Umt5Encoder final : public TextEncoder {
     Tensor residual = context.workspace.Take({tokens, sizes_.d_model}, DType::kF32);
     embedding_.Gather(prompt.input_ids, residual);
     for (int i = 0; i < static_cast<int>(sizes_.layers); ++i) {
+      const TraceScope trace(context.workspace.trace(), BlockLabel("layer", i));
       const Layer& layer = layers_[static_cast<size_t>(i)];
       AddAttention(layer, i, pass, residual);
       AddMlp(layer, context.workspace, residual);

@@ -131,6 +131,7 @@ class Flux2Denoiser final : public Denoiser {
 
  private:
   void RunPass(const Tensor& prompt_embeds, float timestep, ForwardContext& context) noexcept {
+    const TraceScope trace(context.workspace.trace(), PassLabel(context.attention.pass()));
     Flux2Input input{input_, prompt_embeds, timestep / 1000.0f, std::nullopt, &rotary_};
     if (config_.guidance_embeds) input.guidance = static_cast<float>(job_.guidance_scale);
     transformer_.Forward(input, sequence_, context, raw_);

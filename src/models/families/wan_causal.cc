@@ -64,6 +64,11 @@ WanSequence BlockSequence(const WanSequence& film, int64_t frames, int64_t cache
   return block;
 }
 
+// The pass in which an expert reads a finished block of frames.
+TraceLabel FinishedLabel(size_t block) noexcept {
+  return {.kind = TraceKind::kPass, .name = "finished block", .index = static_cast<int64_t>(block)};
+}
+
 struct Rollout {
   RolloutConfig config;
   std::vector<int64_t> blocks;
@@ -90,7 +95,7 @@ class CausalDenoiser final : public Denoiser {
 
   void BeginStep(int step, float timestep, ForwardContext& context) override {
     step_ = step;
-    if (!expert_.Change(timestep)) return;
+    if (!expert_.Change(timestep, context.workspace.trace())) return;
     sequence_.component = WanExperts::Component(expert_.index());
     prompt_ = expert_->Condition(conditioning_.prompt.rows, conditioning_.prompt.valid, {}, sequence_, context);
     if (Seen().cache == nullptr) Seen().cache = MakeCache();
@@ -116,6 +121,7 @@ class CausalDenoiser final : public Denoiser {
     const size_t block = static_cast<size_t>(step_ / rollout_.steps_per_block);
     for (; Seen().finished < block; ++Seen().finished) ReadFinished(latents, Seen().finished, context);
     BeginBlock(block);
+    const TraceScope trace(context.workspace.trace(), PassLabel(context.attention.pass()));
     predicted_ = RunBlock(latents, block, timestep, context);
     std::memset(prediction.mutable_raw(), 0, prediction.bytes());
     CopyFrames(predicted_, {0, first_frames_[block], rollout_.blocks[block]}, prediction);
@@ -159,6 +165,7 @@ class CausalDenoiser final : public Denoiser {
   }
 
   void ReadFinished(const Tensor& latents, size_t block, ForwardContext& context) noexcept {
+    const TraceScope trace(context.workspace.trace(), FinishedLabel(block));
     BeginBlock(block);
     RunBlock(latents, block, kContextTimestep, context);
     Seen().begun = false;

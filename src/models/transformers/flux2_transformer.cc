@@ -8,6 +8,7 @@
 #include "kernels/elementwise/elementwise.h"
 #include "layers/linear.h"
 #include "layers/timestep_embedding.h"
+#include "layers/trace_labels.h"
 
 namespace tessera {
 namespace {
@@ -140,6 +141,7 @@ class ForwardPass {
   void AddProjected(const Stream& stream, Rows rows, const Tensor& attended, const Modulation& modulation) noexcept;
   void FeedForward(const Stream& stream, Rows rows, const Modulation& modulation) noexcept;
   void RunSingle(int64_t layer) noexcept;
+  void Activate(const Tensor& hidden, Tensor& activated) noexcept;
   void NormRotate(const Tensor& projected, const Tensor& weight, Rows rows) noexcept;
   void Attend(int64_t layer, const Qkv& qkv, const Tensor& out) noexcept;
   void ModulatedNorm(Rows rows, const Modulation& modulation, Tensor& normed) noexcept;
@@ -216,6 +218,7 @@ void ForwardPass::Modulate() noexcept {
 }
 
 void ForwardPass::RunDouble(int64_t layer) noexcept {
+  const TraceScope trace(workspace_.trace(), BlockLabel("double block", layer));
   const DoubleBlock& block = weights_.double_blocks[static_cast<size_t>(layer)];
   JointAttention(layer);
   FeedForward(block.text, text_, text_mlp_);
@@ -259,13 +262,14 @@ void ForwardPass::FeedForward(const Stream& stream, Rows rows, const Modulation&
   ModulatedNorm(rows, modulation, normed);
   const Tensor hidden = stream.linear_in.Forward(normed, weights_.compute, workspace_);
   Tensor activated = Take(rows.count, mlp_);
-  SwiGlu(hidden, activated);
+  Activate(hidden, activated);
   stream.linear_out.Forward(activated, normed, workspace_);
   AddToResidual(rows, normed, modulation);
 }
 
 // Attention and feed-forward side by side on one projection [q | k | v | gate | up] of every row.
 void ForwardPass::RunSingle(int64_t layer) noexcept {
+  const TraceScope trace(workspace_.trace(), BlockLabel("single block", layer));
   const SingleBlock& block = weights_.single_blocks[static_cast<size_t>(layer)];
   Workspace::Scope scope(workspace_);
   const Rows all{0, residual_.dim(0)};
@@ -279,14 +283,20 @@ void ForwardPass::RunSingle(int64_t layer) noexcept {
   NormRotate(qkv[1], block.norm_k, all);
   Attend(layer + static_cast<int64_t>(weights_.double_blocks.size()), qkv, joined.Narrow(1, 0, inner_));
   Tensor activated = joined.Narrow(1, inner_, mlp_);
-  SwiGlu(projected.Narrow(1, 3 * inner_, 2 * mlp_), activated);
+  Activate(projected.Narrow(1, 3 * inner_, 2 * mlp_), activated);
   Tensor update = Tensor::Borrow(projected.mutable_raw(), {all.count, inner_}, weights_.compute);
   block.out.Forward(joined, update, workspace_);
   AddToResidual(all, update, single_);
 }
 
+void ForwardPass::Activate(const Tensor& hidden, Tensor& activated) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kElementwise, activated));
+  SwiGlu(hidden, activated);
+}
+
 // RMSNorm per head and rotation, in place; `projected` [rows, inner] with any row stride.
 void ForwardPass::NormRotate(const Tensor& projected, const Tensor& weight, Rows rows) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kRotary, projected));
   QkNormRotary operands{projected.SplitAxis(1, weights_.config.attention_head_dim),
                         weight,
                         rows.Of(input_.rotary->cos),
@@ -308,10 +318,12 @@ void ForwardPass::Attend(int64_t layer, const Qkv& qkv, const Tensor& out) noexc
 }
 
 void ForwardPass::ModulatedNorm(Rows rows, const Modulation& modulation, Tensor& normed) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kNorm, normed));
   LayerNormModulate(rows.Of(residual_), modulation.scale, modulation.shift, eps_, normed);
 }
 
 void ForwardPass::AddToResidual(Rows rows, const Tensor& update, const Modulation& modulation) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kElementwise, update));
   Tensor residual = rows.Of(residual_);
   AddGated(residual, update, modulation.gate);
 }

@@ -12,6 +12,7 @@
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "layers/timestep_embedding.h"
+#include "layers/trace_labels.h"
 #include "models/attention_rows.h"
 #include "models/transformers/wan_key_cache.h"
 #include "parallel/parallel_for.h"
@@ -231,6 +232,8 @@ class WanForwardPass {
   void SeeCachedKeys(const Tensor& k, const Tensor& v, int64_t layer, AttentionIO& io) noexcept;
   void CrossAttention(const Block& block, int64_t layer) noexcept;
   void FeedForward(const Block& block) noexcept;
+  void Activate(Tensor& hidden) noexcept;
+  void Norm(const Tensor& weight, Tensor& rows) noexcept;
   void Rotate(Tensor& rows) noexcept;
   BshdIn Heads(const Tensor& rows) const noexcept;
   BshdOut HeadsOut(Tensor& rows) const noexcept;
@@ -253,6 +256,7 @@ void WanForwardPass::Run(Tensor& prediction) noexcept {
   Embed();
   Modulate();
   for (size_t i = 0; i < weights_.blocks.size(); ++i) {
+    const TraceScope trace(workspace_.trace(), BlockLabel("block", static_cast<int64_t>(i)));
     const Block& block = weights_.blocks[i];
     BeginBlock(block);
     SelfAttention(block, static_cast<int64_t>(i));
@@ -308,6 +312,7 @@ void WanForwardPass::BeginBlock(const Block& block) noexcept {
 }
 
 void WanForwardPass::ModulatedNorm(int64_t row, Tensor& normed) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kNorm, normed));
   for (size_t i = 0; i < run_count_; ++i) {
     Tensor part = runs_[i].Of(normed);
     LayerNormModulate(runs_[i].Of(residual_), runs_[i].Row(row + 1), runs_[i].Row(row), eps_, part);
@@ -315,6 +320,7 @@ void WanForwardPass::ModulatedNorm(int64_t row, Tensor& normed) noexcept {
 }
 
 void WanForwardPass::AddGatedUpdate(const Tensor& update, int64_t row) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kElementwise, update));
   for (size_t i = 0; i < run_count_; ++i) {
     Tensor part = runs_[i].Of(residual_);
     AddGated(part, runs_[i].Of(update), runs_[i].Row(row + 2));
@@ -330,8 +336,8 @@ void WanForwardPass::SelfAttention(const Block& block, int64_t layer) noexcept {
   const Tensor v = block.self.v.Forward(normed, weights_.compute, workspace_);
   Tensor gate;
   if (block.gate) gate = block.gate->Forward(normed, weights_.compute, workspace_);
-  RmsNorm(q, block.self.norm_q, eps_, q);
-  RmsNorm(k, block.self.norm_k, eps_, k);
+  Norm(block.self.norm_q, q);
+  Norm(block.self.norm_k, k);
   Rotate(q);
   Rotate(k);
   AttentionIO io;
@@ -347,7 +353,10 @@ void WanForwardPass::SelfAttention(const Block& block, int64_t layer) noexcept {
 }
 
 void WanForwardPass::SeeCachedKeys(const Tensor& k, const Tensor& v, int64_t layer, AttentionIO& io) noexcept {
-  input_.cache->Store(layer, k, v);
+  {
+    const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kElementwise, k));
+    input_.cache->Store(layer, k, v);
+  }
   io.k = Heads(input_.cache->k(layer));
   io.v = Heads(input_.cache->v(layer));
   io.key_lengths = {&input_.cache->tokens(), 1};
@@ -364,7 +373,7 @@ void WanForwardPass::CrossAttention(const Block& block, int64_t layer) noexcept 
     ConvertElements(residual_.raw(), DType::kF32, normed.mutable_raw(), weights_.compute, normed.numel());
   }
   Tensor q = block.cross.q.Forward(normed, weights_.compute, workspace_);
-  RmsNorm(q, block.cross.norm_q, eps_, q);
+  Norm(block.cross.norm_q, q);
   const auto at = static_cast<size_t>(layer);
   AttentionIO io;
   io.q = Heads(q);
@@ -392,12 +401,23 @@ void WanForwardPass::FeedForward(const Block& block) noexcept {
   Tensor normed = Take(rows_, inner_);
   ModulatedNorm(kFeedForward, normed);
   Tensor hidden = block.feed_in.Forward(normed, weights_.compute, workspace_);
-  GeluTanh(hidden, hidden);
+  Activate(hidden);
   block.feed_out.Forward(hidden, normed, workspace_);
   AddGatedUpdate(normed, kFeedForward);
 }
 
+void WanForwardPass::Activate(Tensor& hidden) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kElementwise, hidden));
+  GeluTanh(hidden, hidden);
+}
+
+void WanForwardPass::Norm(const Tensor& weight, Tensor& rows) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kNorm, rows));
+  RmsNorm(rows, weight, eps_, rows);
+}
+
 void WanForwardPass::Rotate(Tensor& rows) noexcept {
+  const TraceScope trace(workspace_.trace(), RowsLabel(TraceKind::kRotary, rows));
   QkNormRotary operands{rows.SplitAxis(1, weights_.config.attention_head_dim),
                         {},
                         input_.rotary->cos,

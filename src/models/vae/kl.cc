@@ -234,6 +234,9 @@ ConvolutionProgram ProgramFor(const KlConfig& config, Direction direction) {
 struct KlTiling {
   TileAxis rows, columns;
   size_t count() const noexcept { return rows.starts.size() * columns.starts.size(); }
+  int64_t IndexOf(size_t row, size_t column) const noexcept {
+    return static_cast<int64_t>(row * columns.starts.size() + column);
+  }
 };
 
 KlTiling TilingFor(const KlConfig& config, int64_t tile_pixels, int64_t rows, int64_t columns) {
@@ -351,6 +354,7 @@ class KlAutoencoder final : public Autoencoder {
     const KlTiling tiling = TilingFor(config_, job_.tile, rows, columns);
     Tensor latents = Tensor::Zeros({config_.latent_channels, rows, columns}, DType::kF32);
     ForEachTile(tiling, [&](size_t i, size_t j) {
+      const TraceScope trace(context.workspace.trace(), BlockLabel("tile", tiling.IndexOf(i, j)));
       Workspace::Scope scope(context.workspace);
       const Corner corner{tiling.rows.starts[i], tiling.columns.starts[j]};
       Tensor input =
@@ -370,6 +374,7 @@ class KlAutoencoder final : public Autoencoder {
     const KlTiling tiling = TilingFor(config_, job_.tile, latents.dim(1), latents.dim(2));
     Tensor picture = Tensor::Zeros({latents.dim(1) * factor, latents.dim(2) * factor, 3}, DType::kF32);
     ForEachTile(tiling, [&](size_t i, size_t j) {
+      const TraceScope trace(context.workspace.trace(), BlockLabel("tile", tiling.IndexOf(i, j)));
       Workspace::Scope scope(context.workspace);
       const Corner corner{tiling.rows.starts[i], tiling.columns.starts[j]};
       Tensor input =

@@ -274,6 +274,7 @@ class WanAutoencoder final : public Autoencoder {
     int64_t* const at = &done;
     for (const Tensor& frame : frames) {
       TESSERA_CHECK(frame.shape() == frames[0].shape());
+      const TraceScope trace(context.workspace.trace(), BlockLabel("frame", &frame - frames.data()));
       Workspace::Scope scope(context.workspace);
       Tensor input = context.workspace.Take(folded, DType::kF32);
       Patches(side).Fold(frame, input);
@@ -291,6 +292,7 @@ class WanAutoencoder final : public Autoencoder {
     for (int64_t t = 0; t < latents.dim(1); ++t) {
       ready.clear();
       {
+        const TraceScope trace(context.workspace.trace(), BlockLabel("latent frame", t));
         Workspace::Scope scope(context.workspace);
         Tensor input = context.workspace.Take(shape, DType::kF32);
         LoadLatents(latents, t, input);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "layers/trace_labels.h"
 #include "models/attention_rows.h"
 #include "models/cost_meter.h"
 #include "models/picture_preprocessing.h"
@@ -198,6 +199,7 @@ class ClipEncoder final : public VisionEncoder {
     Tensor states = Tensor::Empty({sizes_.tokens(), sizes_.width}, DType::kF32);
     Embed(pixels, context.workspace, states);
     for (int i = 0; i < static_cast<int>(layers_.size()); ++i) {
+      const TraceScope trace(context.workspace.trace(), BlockLabel("layer", i));
       AddAttention(layers_[static_cast<size_t>(i)], i, pass, states);
       AddMlp(layers_[static_cast<size_t>(i)], context.workspace, states);
     }

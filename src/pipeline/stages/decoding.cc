@@ -44,6 +44,7 @@ class Decoding final : public PictureStage {
 
  private:
   static void Load(RunState& run) {
+    const TraceScope trace(run.trace.get(), LoadLabel("vae"));
     const auto& autoencoder = run.family->autoencoder();
     const AutoencoderJob job = DecoderJob(run);
     const auto sites = autoencoder.Sites(job);

@@ -48,6 +48,7 @@ class Denoising final : public PictureStage {
 
   static void Load(RunState& run) {
     if (run.denoiser != nullptr) return;
+    const TraceScope trace(run.trace.get(), LoadLabel("transformer"));
     run.progress.Begin({"loading", "model", 1});
     const auto sites = run.family->DenoiserSites(run.job);
     run.denoiser = run.family->LoadDenoiser(run.folder, run.job.compute);
@@ -109,6 +110,7 @@ class Denoising final : public PictureStage {
 
   static void RunStep(RunState& run, PictureState& picture, Denoiser& denoiser, int step) {
     const double begin = SecondsNow();
+    const TraceScope trace(run.trace.get(), {.kind = TraceKind::kStep, .name = "step", .index = step});
     run.attention.BeginStep(step);
     ForwardContext context = run.forward();
     const float timestep = picture.scheduler->timesteps()[static_cast<size_t>(step)];

@@ -9,7 +9,6 @@ class ImageVAEEncoding final : public Stage {
   std::string_view name() const noexcept override { return "ImageVAEEncodingStage"; }
 
   void Run(RunState& run) override {
-    run.statistics = run.family->autoencoder().Statistics(run.folder.Weights("vae"));
     if (run.references.empty()) return;
     const auto films = run.family->FramesToEncode(run.references, run.job);
     run.progress.Begin({"image encoding", "picture", static_cast<int64_t>(films.size())});

@@ -45,13 +45,18 @@ class TextEncoding final : public Stage {
     }
   }
 
+  static std::unique_ptr<TextEncoder> LoadEncoder(const RunState& run, const TextEncoderJob& job) {
+    const TraceScope trace(run.trace.get(), LoadLabel("text_encoder"));
+    return run.family->text_encoder().Load(run.folder.Weights("text_encoder"), job);
+  }
+
   static void EncodeAll(RunState& run, const std::vector<PromptTokens>& tokens) {
     const auto& spec = run.family->text_encoder();
     const TextEncoderJob job = TextJob(run);
     const auto sites = spec.Sites(job);
     run.progress.Begin({"text encoding", "prompt", static_cast<int64_t>(tokens.size())});
     run.workspace.Reserve(spec.CostOf(job).workspace_bytes + run.attention.WorkspaceBytes(sites));
-    auto encoder = spec.Load(run.folder.Weights("text_encoder"), job);
+    auto encoder = LoadEncoder(run, job);
     ForwardContext context = run.forward();
     for (size_t i = 0; i < tokens.size(); ++i) {
       PromptEmbeds embeds{encoder->Encode(tokens[i], context).To(run.job.compute), tokens[i].valid};
