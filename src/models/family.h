@@ -142,6 +142,8 @@ class ModelFamily {
   virtual std::vector<int64_t> DistilledTimesteps() const { return {}; }
   // What the denoising loop runs for a job of job.steps steps (more where a film is made in blocks).
   virtual int TotalSteps(const DenoisingJob& job) const { return job.steps; }
+  // What reports call that loop.
+  virtual std::string_view DenoisingStageName() const noexcept { return "DenoisingStage"; }
   // `generator` stands where the noise of the picture ended: schedulers that draw more go on with it.
   virtual std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator& generator) const = 0;
   virtual std::vector<SiteProblem> DenoiserSites(const DenoisingJob& job) const = 0;

@@ -53,9 +53,9 @@ void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) 
 }
 
 void DenoisePicture(RunState& run, PictureState& picture) {
-  for (const auto& stage : {&LatentPreparationStage, &TimestepPreparationStage, &DenoisingStage}) {
-    RunPictureStage(run, picture, *stage());
-  }
+  RunPictureStage(run, picture, *LatentPreparationStage());
+  RunPictureStage(run, picture, *TimestepPreparationStage());
+  RunPictureStage(run, picture, *DenoisingStage(*run.family));
 }
 
 void RunPictureStages(RunState& run, PictureState& picture) {

@@ -72,7 +72,8 @@ double Pictures(const RunState& run) {
 
 StageCost DenoisingCost(const RunState& run) {
   const Cost step = run.family->StepCost(run.job);
-  StageCost stage = MakeStage("DenoisingStage", step, run.job.compute, run.family->TotalSteps(run.job) * Pictures(run));
+  StageCost stage = MakeStage(std::string(run.family->DenoisingStageName()), step, run.job.compute,
+                              run.family->TotalSteps(run.job) * Pictures(run));
   for (const std::string& component : run.family->DenoiserComponents()) {
     stage.weight_bytes = std::max(stage.weight_bytes, run.folder.WeightBytes(component));
   }
@@ -95,7 +96,7 @@ size_t PeakOf(const RunState& run, const std::vector<StageCost>& stages) {
   for (const StageCost& stage : stages) {
     peak = std::max(peak, kept + stage.weight_bytes + stage.activation_bytes);
     const bool keep = stage.name == "TextEncodingStage" ? run.request.keep_loaded.text_encoder.value_or(false)
-                      : stage.name == "DenoisingStage"
+                      : stage.name == run.family->DenoisingStageName()
                           ? run.request.keep_loaded.dit.value_or(false) || Pictures(run) > 1
                           : false;
     if (keep) kept += stage.weight_bytes;

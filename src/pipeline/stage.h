@@ -27,7 +27,8 @@ std::unique_ptr<Stage> ImageEncodingStage();               // references -> imag
 std::unique_ptr<Stage> ImageVAEEncodingStage();            // references -> reference_rows
 std::unique_ptr<PictureStage> LatentPreparationStage();    // seed -> noise, latents
 std::unique_ptr<PictureStage> TimestepPreparationStage();  // job -> scheduler
-std::unique_ptr<PictureStage> DenoisingStage();            // latents -> latents
 std::unique_ptr<PictureStage> DecodingStage();             // latents -> decoded
+// latents -> latents; named as the family says
+std::unique_ptr<PictureStage> DenoisingStage(const ModelFamily& family);
 
 }  // namespace tessera

@@ -2,6 +2,7 @@
 // (tools/wan_distilled.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -91,6 +92,58 @@ CommandResult RunWith(const std::string& name, const std::vector<std::string>& m
   auto line = CommandLine(DistilledJob(name), folder);
   line.insert(line.end(), more.begin(), more.end());
   return RunCommand(line);
+}
+
+// Of a film's trace or dump.
+std::vector<std::string> NamesIn(const nlohmann::json& rows, const std::string& category) {
+  std::vector<std::string> names;
+  for (const nlohmann::json& row : rows) {
+    if (category.empty() || row.value("cat", "") == category) names.push_back(row["name"].get<std::string>());
+  }
+  return names;
+}
+
+struct Reported {
+  explicit Reported(const char* job) {
+    const TemporaryFolder folder;
+    std::vector<std::string> line = CommandLine(Job(job), folder);
+    line.insert(line.end(), {"--profile", folder / "t.json", "--perf-dump-path", folder / "p.json"});
+    const CommandResult result = RunCommand(line);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    trace = ReadJson(folder / "t.json")["traceEvents"];
+    perf = ReadJson(folder / "p.json");
+  }
+  nlohmann::json trace, perf;
+};
+
+using Names = std::vector<std::string>;
+
+class WanDistilledStages : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(WanDistilledStages, AreNamedAsThePipelineHasThem) {
+  const auto& [job, denoising] = GetParam();
+  const Reported reported(job);
+  const Names stages = NamesIn(reported.perf["steps"], "");
+  EXPECT_NE(std::ranges::find(stages, denoising), stages.end());
+  EXPECT_EQ(std::ranges::find(stages, "DenoisingStage"), stages.end());
+  EXPECT_TRUE(reported.perf["memory_checkpoints"].contains(denoising));
+  EXPECT_EQ(NamesIn(reported.trace, "stage"), stages);
+  EXPECT_EQ(NamesIn(reported.trace, "step").size(), reported.perf["denoise_steps_ms"].size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, WanDistilledStages,
+                         ::testing::Values(std::pair("fast", "DmdDenoisingStage"),
+                                           std::pair("causal", "CausalDMDDenoisingStage")),
+                         [](const auto& suite) { return std::string(suite.param.first); });
+
+TEST(WanCausal, TraceHasThePassesThatReadFinishedBlocks) {
+  const Reported reported("causal");
+  Names passes = NamesIn(reported.trace, "pass");
+  EXPECT_EQ(std::ranges::count(passes, "conditional"),
+            static_cast<std::ptrdiff_t>(reported.perf["denoise_steps_ms"].size()));
+  std::erase(passes, "conditional");
+  ASSERT_FALSE(passes.empty());
+  EXPECT_EQ(passes.front(), "finished block 0");
 }
 
 TEST(WanDistilledSteps, CanBeGiven) {

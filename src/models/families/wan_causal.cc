@@ -227,6 +227,7 @@ class WanCausalFamily final : public WanFamily {
     return (rollout_.Round(latent_frames) - 1) * factor + 1;
   }
 
+  std::string_view DenoisingStageName() const noexcept override { return "CausalDMDDenoisingStage"; }
   std::vector<int64_t> DistilledTimesteps() const override {
     if (experts().second) return {1000, 850, 700, 550, 350, 275, 200, 125};
     return {1000, 750, 500, 250};

@@ -24,6 +24,7 @@ class WanDmdFamily final : public WanFamily {
     return defaults;
   }
 
+  std::string_view DenoisingStageName() const noexcept override { return "DmdDenoisingStage"; }
   std::vector<int64_t> DistilledTimesteps() const override { return {1000, 757, 522}; }
   std::unique_ptr<Scheduler> MakeScheduler(const DenoisingJob& job, const TorchGenerator& generator) const override {
     return MakeDmd({MakeDmdTable(scheduler_, job.timesteps), {LatentShape(job)[1]}, generator, job.compute});

@@ -20,7 +20,8 @@ bool AllFinite(const Tensor& values) {
 
 class Denoising final : public PictureStage {
  public:
-  std::string_view name() const noexcept override { return "DenoisingStage"; }
+  explicit Denoising(std::string_view name) : name_(name) {}
+  std::string_view name() const noexcept override { return name_; }
 
   void Run(RunState& run, PictureState& picture) override {
     Load(run);
@@ -139,10 +140,14 @@ class Denoising final : public PictureStage {
     }
     if (run.watch_step) run.watch_step(step + 1);
   }
+
+  const std::string_view name_;
 };
 
 }  // namespace
 
-std::unique_ptr<PictureStage> DenoisingStage() { return std::make_unique<Denoising>(); }
+std::unique_ptr<PictureStage> DenoisingStage(const ModelFamily& family) {
+  return std::make_unique<Denoising>(family.DenoisingStageName());
+}
 
 }  // namespace tessera
