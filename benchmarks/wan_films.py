@@ -75,6 +75,16 @@ class Bench:
             self.output("make-random-model", "--like", like, "--output", str(path), *flags)
         return str(path)
 
+    def with_vae_of(self, model, other):
+        """The model with another's vae: short decoding beside a large transformer, or the reverse."""
+        path = self.folder / f"{pathlib.Path(model).name}+{pathlib.Path(other).name}"
+        if not path.exists():
+            path.mkdir()
+            for part in pathlib.Path(model).resolve().iterdir():
+                origin = pathlib.Path(other).resolve() / "vae" if part.name == "vae" else part
+                (path / part.name).symlink_to(origin)
+        return str(path)
+
     def film(self, model, frames, *flags):
         """One run: its performance report, plan, processor share and peak bytes."""
         report = self.folder / "report.json"
@@ -131,7 +141,7 @@ def measure_step(bench):
 
 
 def measure_decode(bench):
-    model = bench.model("wan2.1-t2v-1.3b", layers=1, text_layers=1)
+    model = bench.with_vae_of(bench.model("wan-tiny"), bench.model("wan2.1-t2v-1.3b", layers=1, text_layers=1))
     for arithmetic, frames in (("bf16", 17), ("bf16", 5), ("f32", 5)):
         flags = ["--num-inference-steps", "1", "--guidance-scale", "1", "--vae-precision", arithmetic]
         runs = [bench.film(model, frames, *flags) for _ in range(bench.runs)]
@@ -143,7 +153,7 @@ def measure_decode(bench):
 
 
 def measure_text(bench):
-    model = bench.model("wan2.1-t2v-1.3b", layers=1)
+    model = bench.with_vae_of(bench.model("wan2.1-t2v-1.3b", layers=1), bench.model("wan-tiny"))
     flags = ["--num-inference-steps", "1", "--guidance-scale", "5", "--vae-precision", "bf16"]
     runs = [bench.film(model, 1, *flags) for _ in range(bench.runs)]
     seconds = statistics.median(stage(report, "TextEncodingStage") for report, _, _, _ in runs)
@@ -152,7 +162,7 @@ def measure_text(bench):
 
 
 def measure_sparse(bench):
-    model = bench.model("wan2.1-t2v-1.3b", layers=6, text_layers=1)
+    model = bench.with_vae_of(bench.model("wan2.1-t2v-1.3b", layers=6, text_layers=1), bench.model("wan-tiny"))
     dense = None
     for backend, options in SPARSE.items():
         flags = guided(bench, "--vae-precision", "bf16", "--attention-backend", backend)
@@ -166,12 +176,7 @@ def measure_sparse(bench):
 
 
 def measure_memory(bench):
-    model = bench.model("wan-tiny")
-    real = bench.model("wan2.1-t2v-1.3b", layers=1, text_layers=1)
-    vae = pathlib.Path(model) / "vae"
-    if not vae.is_symlink():
-        vae.rename(vae.with_name("small_vae"))
-        vae.symlink_to(pathlib.Path(real).resolve() / "vae")
+    model = bench.with_vae_of(bench.model("wan-tiny"), bench.model("wan2.1-t2v-1.3b", layers=1, text_layers=1))
     for frames in (17, 81):
         flags = ["--num-inference-steps", "1", "--guidance-scale", "1", "--vae-precision", "bf16"]
         report, _, _, peak = bench.film(model, frames, *flags)

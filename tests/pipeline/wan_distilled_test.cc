@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 #include <nlohmann/json.hpp>
 
@@ -106,12 +107,12 @@ std::vector<std::string> NamesIn(const nlohmann::json& rows, const std::string& 
 struct Reported {
   explicit Reported(const char* job) {
     const TemporaryFolder folder;
-    std::vector<std::string> line = CommandLine(Job(job), folder);
+    std::vector<std::string> line = CommandLine(DistilledJob(job), folder);
     line.insert(line.end(), {"--profile", folder / "t.json", "--perf-dump-path", folder / "p.json"});
     const CommandResult result = RunCommand(line);
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    trace = ReadJson(folder / "t.json")["traceEvents"];
-    perf = ReadJson(folder / "p.json");
+    trace = nlohmann::json::parse(std::ifstream(folder / "t.json"))["traceEvents"];
+    perf = nlohmann::json::parse(std::ifstream(folder / "p.json"));
   }
   nlohmann::json trace, perf;
 };
