@@ -13,7 +13,7 @@ namespace tessera {
 namespace {
 
 // Shares of the arithmetic peak that whole stages reach: the estimate of --plan-only.
-constexpr double kLinearShare = 0.85, kAttentionShare = 0.75, kConvolutionShare = 0.6;
+constexpr double kLinearShare = 0.85, kAttentionShare = 0.75, kConvolutionShare = 0.8;
 constexpr size_t kProcessBytes = size_t{64} << 20;  // code, libraries, tables
 
 double PeakFor(DType compute) {
