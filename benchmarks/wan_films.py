@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import time
@@ -204,7 +203,6 @@ def main():
     parser.add_argument("--diffusers", metavar="PYTHON")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bench = Bench(arguments)
     for what in arguments.what:
         globals()[f"measure_{what}"](bench)

@@ -1,9 +1,9 @@
 #include "base/trace.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.h"
 #include "base/resident_memory.h"
 
 namespace tessera {
@@ -11,11 +11,6 @@ namespace {
 
 constexpr size_t kMostSamples = size_t{1} << 15;
 constexpr int64_t kSampleIntervalNs = 1'000'000;
-
-int64_t ClockNs() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 template <size_t room>
 void CopyText(std::string_view text, char (&to)[room]) noexcept {
@@ -61,13 +56,13 @@ std::span<const std::string_view> SizeNames(TraceKind kind) noexcept {
 }
 
 TraceRecorder::TraceRecorder(size_t most_events)
-    : start_ns_(ClockNs()),
+    : start_ns_(NanosecondsNow()),
       most_events_(std::max<size_t>(most_events, 8)),
       events_(std::make_unique_for_overwrite<TraceEvent[]>(most_events_)),
       samples_(std::make_unique<MemorySample[]>(kMostSamples)),
       sample_interval_ns_(kSampleIntervalNs) {}
 
-int64_t TraceRecorder::NowNs() const noexcept { return ClockNs() - start_ns_; }
+int64_t TraceRecorder::NowNs() const noexcept { return NanosecondsNow() - start_ns_; }
 
 TraceEvent* TraceRecorder::Begin(const TraceLabel& label) noexcept {
   const size_t most = IsOuter(label.kind) ? most_events_ : most_events_ - most_events_ / 8;

@@ -1,12 +1,11 @@
 #include "pipeline/checkpoint_file.h"
 
-#include <cmath>
-
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "tensor/finite.h"
 
 namespace tessera {
 namespace {
@@ -64,29 +63,13 @@ std::vector<std::string> FilesOf(const SafetensorsHeader& header) {
   return files;
 }
 
-template <class Value>
-bool AllFinite(const Tensor& tensor) {
-  const Value* const values = tensor.data<Value>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
-    if constexpr (std::is_same_v<Value, double>) {
-      if (!std::isfinite(values[i])) return false;
-    } else {
-      if (!std::isfinite(ToFloat(values[i]))) return false;
-    }
-  }
-  return true;
-}
-
 bool IsSound(const Tensor& tensor) {
   switch (tensor.dtype()) {
     case DType::kF64:
-      return AllFinite<double>(tensor);
     case DType::kF32:
-      return AllFinite<float>(tensor);
     case DType::kBF16:
-      return AllFinite<BFloat16>(tensor);
     case DType::kF16:
-      return AllFinite<Float16>(tensor);
+      return AllFinite(tensor);
     case DType::kI64:
       return true;
     case DType::kF8E4M3:

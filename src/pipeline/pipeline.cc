@@ -30,11 +30,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void RunStage(RunState& run, Stage& stage) {
-  const TraceScope trace(run.trace.get(), StageLabel(stage.name()));
+// Runs a stage's body where traces and reports see it.
+template <class Body>
+void RunAs(std::string_view name, RunState& run, const Body& body) {
+  const TraceScope trace(run.trace.get(), StageLabel(name));
   const double begin = SecondsNow();
-  stage.Run(run);
-  run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
+  body();
+  run.report.AddStage(std::string(name), SecondsNow() - begin);
+}
+
+void RunStage(RunState& run, Stage& stage) {
+  RunAs(stage.name(), run, [&] { stage.Run(run); });
+}
+
+void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
+  RunAs(stage.name(), run, [&] { stage.Run(run, picture); });
 }
 
 // Models that work from prompts alone have no stage for pictures.
@@ -43,13 +53,6 @@ void RunEncodingStages(RunState& run) {
   RunStage(run, *TextEncodingStage());
   if (ReadsPictures(run)) RunStage(run, *ImageEncodingStage());
   if (!run.family->WhyNoReferences()) RunStage(run, *ImageVAEEncodingStage());
-}
-
-void RunPictureStage(RunState& run, PictureState& picture, PictureStage& stage) {
-  const TraceScope trace(run.trace.get(), StageLabel(stage.name()));
-  const double begin = SecondsNow();
-  stage.Run(run, picture);
-  run.report.AddStage(std::string(stage.name()), SecondsNow() - begin);
 }
 
 void DenoisePicture(RunState& run, PictureState& picture) {

@@ -1,22 +1,13 @@
-#include <cmath>
-
 #include <fmt/format.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "pipeline/stage.h"
+#include "tensor/finite.h"
 
 namespace tessera {
 namespace {
-
-bool AllFinite(const Tensor& values) {
-  const float* value = values.data<float>();
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    if (!std::isfinite(value[i])) return false;
-  }
-  return true;
-}
 
 class Denoising final : public PictureStage {
  public:

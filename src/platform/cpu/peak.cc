@@ -1,7 +1,7 @@
 #include "platform/cpu/peak.h"
 
 #include <algorithm>
-#include <array>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -60,10 +60,9 @@ double RelativePeak(PeakKind kind) noexcept {
   if (loop.run == nullptr) return 0;
   loop.run(kQuickRounds);
   f32.run(kQuickRounds);
-  std::array<double, 15> ratios{};
+  std::vector<double> ratios(15);
   for (double& ratio : ratios) ratio = QuickSpeed(loop) / QuickSpeed(f32);
-  std::sort(ratios.begin(), ratios.end());
-  return ratios[ratios.size() / 2];
+  return Median(std::move(ratios));
 }
 
 double MeasurePeak(PeakKind kind, int runs) {
